@@ -1,0 +1,37 @@
+# Every target sets itself up: Python 3.11+ with venv, make and a package registry are all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo test lint proto bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: $(READY) ## create .venv and install extproc with everything that its tests need
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "extproc needs Python 3.11 or newer: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: setup ## a real Envoy with extproc, two services and an OTLP receiver, for 15 seconds
+	@$(BIN)/extproc demo
+
+lint: setup ## ruff, ruff format and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## lint, types, unit tests, integration tests with a real Envoy
+	$(BIN)/python -m pytest
+
+proto: setup ## regenerate the protobuf code from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. extproc/engine/wire.proto
+
+bench: setup ## server CPU per request against a bare echo server, under the same Envoy
+	$(BIN)/python bench/overhead.py
+
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build dist

@@ -1,0 +1,1 @@
+"""Plan and message bytes in, reply bytes and outcomes out. Pure: no grpc, no asyncio, no I/O."""

@@ -1,0 +1,61 @@
+"""What the engine knows of a request once it is over: the record that becomes metrics."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+UNKNOWN_SERVICE = "unknown"
+"""The service of a request for which Envoy sent no `xds.cluster_name` attribute."""
+
+
+class Reason(StrEnum):
+    """Why a trace was kept or dropped; the same words in metrics, tags and `explain`."""
+
+    PARENT = "parent"
+    POLICY = "policy"
+    DEFAULT = "default"
+    DISABLED = "disabled"
+
+
+class StreamError(StrEnum):
+    """The `type` of extproc.stream.errors: a stream on which we answered 'continue unchanged' for want of better."""
+
+    UNREADABLE = "unreadable"
+    PROTOCOL = "protocol"
+    INTERNAL = "internal"
+
+
+class Phase(StrEnum):
+    """The phases of ext_proc, as named by its messages; the `phase` of extproc.message.duration."""
+
+    REQUEST_HEADERS = "request_headers"
+    REQUEST_BODY = "request_body"
+    REQUEST_TRAILERS = "request_trailers"
+    RESPONSE_HEADERS = "response_headers"
+    RESPONSE_BODY = "response_body"
+    RESPONSE_TRAILERS = "response_trailers"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One request, over.
+
+    Every field but the times is bounded by the policy file, by Envoy's configuration or by HTTP itself: `method` is
+    one of HTTP's or `_OTHER`, `path` a template, `status_code` 0 where no response was seen. Times are seconds;
+    `upstream_seconds` and `downstream_seconds` are None where no response headers arrived.
+    `error_type` is None for a request that went well, else one of Envoy's response flags (`UF`, `UT`, …), `5xx`,
+    `stream_reset` (the stream ended without response headers) or `server_shutdown` (we had to end it).
+    """
+
+    method: str
+    path: str
+    service: str
+    scheme: str
+    status_code: int
+    policy: str
+    reason: Reason
+    sampled: bool
+    duration_seconds: float
+    upstream_seconds: float | None
+    downstream_seconds: float | None
+    upstream_port: int
+    error_type: str | None

@@ -1,0 +1,1 @@
+"""Policy file to Plan: the cold path."""

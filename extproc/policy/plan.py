@@ -1,0 +1,205 @@
+"""The Plan: a policy file fully resolved into plain data, the contract between the cold half and the hot half.
+
+Nothing here knows YAML or pydantic, and nothing holds a closure or a compiled regex: a Plan can be pickled, compared
+and serialized, and any engine that reads it must reach the same decisions as `extproc.engine`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+DEFAULT_POLICY = "default"
+"""How metrics and `explain` name the decision for a request that no policy matches."""
+
+ANY_PATH = "*"
+"""The path template of a policy that names no path, and of a request that no policy matches."""
+
+
+class SpansMode(StrEnum):
+    """Whose spans carry the tags: Envoy's own."""
+
+    ANNOTATE = "annotate"
+
+
+class Operator(StrEnum):
+    """How a string is compared. An absent string satisfies ABSENT and nothing else."""
+
+    EXACT = "exact"
+    GLOB = "glob"
+    PREFIX = "prefix"
+    SUFFIX = "suffix"
+    CONTAINS = "contains"
+    REGEX = "regex"
+    PRESENT = "present"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatch:
+    """One comparison of one string.
+
+    `operand` is the text to compare with (RE2 syntax, matching the whole string, for REGEX; empty for PRESENT and
+    ABSENT). `chunks` holds a GLOB split at its `*`, so `a*b` is ("a", "b"): always two or more.
+    """
+
+    operator: Operator
+    operand: str = ""
+    chunks: tuple[str, ...] = ()
+
+
+class SegmentKind(StrEnum):
+    """What one segment of a path pattern accepts. None accepts an empty segment but an empty LITERAL."""
+
+    LITERAL = "literal"
+    ANY = "any"
+    GLOB = "glob"
+    CAPTURE = "capture"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment of a path pattern: `text` is the literal or the capture's name, `chunks` as in StringMatch."""
+
+    kind: SegmentKind
+    text: str = ""
+    chunks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PathPattern:
+    """A path glob, split at `/` after its leading slash.
+
+    `/api/*/x` is head=(api, any, x). `rest` says that any number of segments may follow `head` (`**`), then `tail`.
+    A trailing `/*` means `/**` but asks for the slash before the rest: `minimum_rest` is 1 there, else 0.
+    """
+
+    template: str
+    head: tuple[Segment, ...]
+    rest: bool = False
+    minimum_rest: int = 0
+    tail: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The fields of one `match` block; an absent field is None or empty.
+
+    Which of them must hold is the reader's rule: all of them in `Policy.match`, none of them in `Policy.exclude`.
+    `service` is compared with `_` read as `-`, `host` in lower case and without its port; `methods` are in upper case,
+    header names in lower case. Several values of one header are compared joined by `,`, as Envoy does.
+    """
+
+    path: PathPattern | None = None
+    service: StringMatch | None = None
+    methods: frozenset[str] = frozenset()
+    host: StringMatch | None = None
+    headers: tuple[tuple[str, StringMatch], ...] = ()
+    query: tuple[tuple[str, StringMatch], ...] = ()
+
+
+class SamplerKind(StrEnum):
+    """How a new trace is decided."""
+
+    ALWAYS_ON = "always_on"
+    ALWAYS_OFF = "always_off"
+    PROBABILISTIC = "probabilistic"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A sampling policy. `probability` is 1 and 0 for ALWAYS_ON and ALWAYS_OFF.
+
+    `threshold` is T of OpenTelemetry's consistent probability sampling, 0 … 2^56: keep a trace whose R >= T.
+    """
+
+    kind: SamplerKind
+    probability: float
+    threshold: int
+    respect_parent: bool = True
+
+
+class TagSource(StrEnum):
+    """Where a tag's value comes from."""
+
+    CONSTANT = "constant"
+    REQUEST_HEADER = "request_header"
+    RESPONSE_HEADER = "response_header"
+    METADATA = "metadata"
+    ATTRIBUTE = "attribute"
+    PATH = "path"
+    QUERY = "query"
+    COOKIE = "cookie"
+
+
+class Transform(StrEnum):
+    """What is done to a value before it leaves; a default value stays as it is."""
+
+    NONE = "none"
+    REDACT = "redact"
+    SHA256 = "sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One span tag.
+
+    `key` is the header (lower case), attribute, capture, query parameter, cookie or metadata namespace, by `source`;
+    `metadata_path` leads to the value inside that namespace. A CONSTANT (a literal, or the environment read at load)
+    has its value in `default`; for the others `default` stands in for a missing value, and None leaves the tag out.
+    """
+
+    name: str
+    source: TagSource
+    key: str = ""
+    metadata_path: tuple[str, ...] = ()
+    default: str | float | None = None
+    transform: Transform = Transform.NONE
+
+    @property
+    def in_response(self) -> bool:
+        """Whether the value is known only once response headers have arrived."""
+        if self.source is TagSource.ATTRIBUTE:
+            return self.key.startswith(("response.", "upstream."))
+        return self.source is TagSource.RESPONSE_HEADER
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy, or the default decision (`index` -1, matching everything).
+
+    A request is the policy's when all of `match` and none of `exclude` holds. `tags` are those for every request and
+    the policy's own, one per name.
+    """
+
+    name: str
+    index: int
+    sampler: Sampler
+    match: Match = field(default_factory=Match)
+    exclude: Match = field(default_factory=Match)
+    tags: tuple[Tag, ...] = ()
+    span_name: str | None = None
+
+    @property
+    def path_template(self) -> str:
+        """The `path` of this policy's metrics: bounded by the file, never taken from a request."""
+        return self.match.path.template if self.match.path else ANY_PATH
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Where OTLP goes when no OTEL_EXPORTER_OTLP_* variable says so. `endpoint` is host:port or a URL."""
+
+    endpoint: str
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a policy file says. `digest` is the SHA-256 of the file's bytes, in hex."""
+
+    policies: tuple[Policy, ...]
+    default: Policy
+    enabled: bool = True
+    mode: SpansMode = SpansMode.ANNOTATE
+    collector: Collector | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+    digest: str = ""

@@ -1,0 +1,1 @@
+"""The process: gRPC, health, admin HTTP, reload, drain, workers."""

@@ -1,0 +1,1 @@
+"""Outcomes to metrics, metrics to OTLP and Prometheus text."""

@@ -1,0 +1,1 @@
+"""Envoy configuration for a policy, built with envoy-data-plane's types."""
