@@ -44,12 +44,14 @@ OVERWRITE_IF_EXISTS_OR_ADD: HeaderAppendAction
 OVERWRITE_IF_EXISTS: HeaderAppendAction
 
 class Header(_message.Message):
-    __slots__ = ("key", "raw_value")
+    __slots__ = ("key", "value", "raw_value")
     KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
     RAW_VALUE_FIELD_NUMBER: _ClassVar[int]
     key: str
+    value: str
     raw_value: bytes
-    def __init__(self, key: _Optional[str] = ..., raw_value: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ..., raw_value: _Optional[bytes] = ...) -> None: ...
 
 class HeaderMap(_message.Message):
     __slots__ = ("headers",)
@@ -161,19 +163,11 @@ class HeaderMutation(_message.Message):
     remove_headers: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, set_headers: _Optional[_Iterable[_Union[HeaderValueOption, _Mapping]]] = ..., remove_headers: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class StreamedBodyResponse(_message.Message):
-    __slots__ = ("body", "end_of_stream")
-    BODY_FIELD_NUMBER: _ClassVar[int]
-    END_OF_STREAM_FIELD_NUMBER: _ClassVar[int]
-    body: bytes
-    end_of_stream: bool
-    def __init__(self, body: _Optional[bytes] = ..., end_of_stream: _Optional[bool] = ...) -> None: ...
-
 class BodyMutation(_message.Message):
     __slots__ = ("streamed_response",)
     STREAMED_RESPONSE_FIELD_NUMBER: _ClassVar[int]
-    streamed_response: StreamedBodyResponse
-    def __init__(self, streamed_response: _Optional[_Union[StreamedBodyResponse, _Mapping]] = ...) -> None: ...
+    streamed_response: HttpBody
+    def __init__(self, streamed_response: _Optional[_Union[HttpBody, _Mapping]] = ...) -> None: ...
 
 class CommonResponse(_message.Message):
     __slots__ = ("header_mutation", "body_mutation", "clear_route_cache")

@@ -1,0 +1,21 @@
+"""Envoy's response flags: the number in the attribute `response.flags`, and the names that access logs print."""
+
+# Bit by bit, as in Envoy's envoy/stream_info/stream_info.h; names as documented for %RESPONSE_FLAGS%.
+_NAMES = (
+    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX", "SI", "IH",
+    "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
+)  # fmt: skip
+_NO_ERRORS = frozenset({"DI", "RFCF"})  # an injected delay, a response from the cache
+
+
+def error_flag(flags: int) -> str | None:
+    """The name of the first flag that stands for an error, or None."""
+    while flags > 0:
+        lowest = flags & -flags
+        bit = lowest.bit_length() - 1
+        if bit >= len(_NAMES):
+            return None
+        if _NAMES[bit] not in _NO_ERRORS:
+            return _NAMES[bit]
+        flags ^= lowest
+    return None
