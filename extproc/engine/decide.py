@@ -26,13 +26,17 @@ class Prepared:
 
     policy: Policy
     tags: Tags
-    _replies: dict[Decision, bytes] = field(default_factory=dict)
+    _replies: dict[Decision, tuple[bytes, bytes]] = field(default_factory=dict)
 
-    def reply(self, decision: Decision) -> bytes:
-        """The constant part of the reply to request headers: encoded once for each kind of decision."""
+    def reply(self, decision: Decision) -> tuple[bytes, bytes]:
+        """The reply to request headers without its metadata, and the metadata's entries that this policy settles.
+
+        Both are encoded once for each kind of decision.
+        """
         reply = self._replies.get(decision)
         if reply is None:
-            reply = wire.headers_reply(Phase.REQUEST_HEADERS, self._metadata(decision), mutation(decision))
+            constants = b"".join(wire.tag_encoder(name)(value) for name, value in self._metadata(decision).items())
+            reply = wire.headers_reply(Phase.REQUEST_HEADERS, mutation(decision)), constants
             self._replies[decision] = reply
         return reply
 

@@ -46,11 +46,11 @@ class Tags:
         self.in_response = bool(self._response)
 
     def of_request(self, received: Received) -> bytes:
-        """What has to be added to the reply to request headers."""
+        """The metadata entries that the request settles."""
         return b"".join([encode(received) for encode in self._request])
 
     def of_response(self, received: Received) -> bytes:
-        """What has to be added to the reply to response headers."""
+        """The metadata entries that the response settles."""
         return b"".join([encode(received) for encode in self._response])
 
 

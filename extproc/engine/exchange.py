@@ -155,9 +155,10 @@ class Exchange:
         parent = parse_traceparent(headers.get("traceparent"))
         self._prepared = prepared = decider.policy(request)
         self._decision = decision = decider.decide(prepared, request, parent, self._traceparent)
-        reply = prepared.reply(decision)
+        reply, entries = prepared.reply(decision)
         if decision.reason is not Reason.DISABLED:
-            reply += prepared.tags.of_request(Received(request, message, attributes))
+            entries += prepared.tags.of_request(Received(request, message, attributes))
+        reply += wire.metadata(entries)
         return reply + wire.HEADERS_ONLY if self._bodies.sent else reply
 
     def _on_response_headers(self, message: wire.Message, now: float) -> bytes:
@@ -175,7 +176,7 @@ class Exchange:
         if prepared is None or request is None or decision is None or decision.reason is Reason.DISABLED:
             return reply
         if prepared.tags.in_response:
-            reply += prepared.tags.of_response(Received(request, message, attributes, headers))
+            reply += wire.metadata(prepared.tags.of_response(Received(request, message, attributes, headers)))
         return reply
 
     def _on_request_body(self, message: wire.Message, now: float) -> bytes:

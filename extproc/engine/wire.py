@@ -1,8 +1,8 @@
 """ext_proc messages as bytes. The only file that knows the protobuf classes.
 
 Reading is upb's, whose cost is small and constant. Replies are put together from parts that were encoded beforehand:
-protobuf merges a field that occurs twice, so the constant part of a reply and one `dynamic_metadata` per tag can simply
-be written one after the other (bench/micro.py shows what that saves over building the message).
+the entries of a map stand one after the other, so what a policy settles is encoded once, and only the tags that depend
+on the request are encoded for it (bench/micro.py shows what that saves over building the message).
 """
 
 import struct
@@ -27,11 +27,7 @@ _PHASES = {phase.value: phase for phase in Phase}
 _PHASE_BY_FIRST_BYTE = {pb.ProcessingRequest.DESCRIPTOR.fields_by_name[phase].number << 3 | 2: phase for phase in Phase}
 # Bodies that the server must send back, or they are lost.
 _ECHOED = frozenset({pb.FULL_DUPLEX_STREAMED, pb.GRPC})
-_ONE_BYTE = 0x80
-_LENGTHS = [  # varints of one byte and of two: no part of a tag is longer
-    length.to_bytes() if length < _ONE_BYTE else bytes((length & 0x7F | _ONE_BYTE, length >> 7))
-    for length in range(1 << 14)
-]
+_MORE = 0x80  # in a varint: another byte follows
 _NUMBER = struct.Struct("<d")
 
 
@@ -130,8 +126,8 @@ class Mutation:
 NO_MUTATION = Mutation()
 
 
-def headers_reply(phase: Phase, metadata: Mapping[str, TagValue], mutation: Mutation = NO_MUTATION) -> bytes:
-    """The reply to request or response headers, encoded."""
+def headers_reply(phase: Phase, mutation: Mutation = NO_MUTATION) -> bytes:
+    """The reply to request or response headers, encoded, but for its dynamic metadata."""
     reply = pb.ProcessingResponse()
     phase_reply: pb.PhaseResponse = getattr(reply, phase)
     phase_reply.SetInParent()
@@ -142,13 +138,12 @@ def headers_reply(phase: Phase, metadata: Mapping[str, TagValue], mutation: Muta
         option.append_action = pb.OVERWRITE_IF_EXISTS_OR_ADD
     if mutation.clear_route_cache:
         phase_reply.response.clear_route_cache = True
-    for name, item in metadata.items():
-        field = reply.dynamic_metadata.fields[name]
-        if isinstance(item, str):
-            field.string_value = item
-        else:
-            field.number_value = item
-    return reply.SerializeToString(deterministic=True)
+    return reply.SerializeToString()
+
+
+def metadata(entries: bytes) -> bytes:
+    """What has to be added to a reply so that it carries these entries (see `tag_encoder`) as dynamic metadata."""
+    return b"\x42" + _length(len(entries)) + entries if entries else b""  # ProcessingResponse.dynamic_metadata = 8
 
 
 def continue_reply(phase: Phase) -> bytes:
@@ -190,9 +185,9 @@ Response trailers stay: their mode keeps the stream open to the end of the respo
 
 
 def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
-    """A function from a value of the tag `name` to what has to be added to a reply for it."""
+    """A function from a value of the tag `name` to its entry in the dynamic metadata."""
     key = name.encode()
-    prefix = b"\x0a" + _LENGTHS[len(key)] + key + b"\x12"  # Struct.fields entry: 1 the key, 2 the Value
+    prefix = b"\x0a" + _length(len(key)) + key + b"\x12"  # an entry of Struct.fields: 1 the key, 2 the Value
 
     def encode(value: TagValue) -> bytes:
         if isinstance(value, str):
@@ -201,26 +196,48 @@ def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
         else:
             inner = b"\x11" + _NUMBER.pack(value)  # Value.number_value = 2
         entry = prefix + _LENGTHS[len(inner)] + inner
-        fields = b"\x0a" + _LENGTHS[len(entry)] + entry  # Struct.fields = 1
-        return b"\x42" + _LENGTHS[len(fields)] + fields  # ProcessingResponse.dynamic_metadata = 8
+        return b"\x0a" + _LENGTHS[len(entry)] + entry  # Struct.fields = 1
 
     return encode
 
 
-def describe(replies: Iterable[bytes]) -> tuple[dict[str, TagValue], Mutation]:
-    """What encoded replies say: their dynamic metadata, and the mutation of the first. For `explain` and tests."""
-    metadata: dict[str, TagValue] = {}
-    mutation = NO_MUTATION
-    for data in replies:
-        reply = pb.ProcessingResponse.FromString(data)
-        for name, value in reply.dynamic_metadata.fields.items():
-            found = scalar(value)
-            if found is not None:
-                metadata[name] = found
-        if reply.HasField("request_headers"):
-            common = reply.request_headers.response
-            mutation = Mutation(
-                tuple((o.header.key, o.header.raw_value.decode()) for o in common.header_mutation.set_headers),
-                common.clear_route_cache,
-            )
-    return metadata, mutation
+def _length(number: int) -> bytes:
+    """A length as protobuf writes it: a varint."""
+    encoded = bytearray()
+    while number >= _MORE:
+        encoded.append(number & 0x7F | _MORE)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+_LENGTHS = [_length(number) for number in range(1 << 14)]
+"""Looked up rather than computed: no name and no value of a tag is longer."""
+
+
+def describe(data: bytes) -> tuple[dict[str, TagValue], Mutation]:
+    """What an encoded reply to request headers says: its dynamic metadata and its mutation. For `explain`."""
+    reply = pb.ProcessingResponse.FromString(data)
+    values = {name: scalar(value) for name, value in reply.dynamic_metadata.fields.items()}
+    common = reply.request_headers.response
+    options = common.header_mutation.set_headers
+    mutation = Mutation(
+        tuple((option.header.key, option.header.raw_value.decode()) for option in options), common.clear_route_cache
+    )
+    return {name: value for name, value in values.items() if value is not None}, mutation
+
+
+def request_headers_message(headers: Iterable[tuple[str, str]], attributes: Mapping[str, TagValue]) -> bytes:
+    """What Envoy would send for a request with these headers. For `explain`."""
+    message = pb.ProcessingRequest()
+    for name, value in headers:
+        header = message.request_headers.headers.headers.add()
+        header.key = name
+        header.raw_value = value.encode()
+    fields = message.attributes[ATTRIBUTES_KEY].fields
+    for name, item in attributes.items():
+        if isinstance(item, str):
+            fields[name].string_value = item
+        else:
+            fields[name].number_value = item
+    return message.SerializeToString()

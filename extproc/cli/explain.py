@@ -1,0 +1,183 @@
+"""`extproc explain`: which policy decides on a request, and why."""
+
+import json
+import re
+import secrets
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from extproc.engine import explain as engine
+from extproc.engine.outcome import Reason
+from extproc.policy.load import load
+from extproc.policy.plan import DEFAULT_POLICY, SamplerKind
+from extproc.policy.problems import PolicyError
+
+_PROBLEMS = 1
+
+
+class _TraceId(click.ParamType[str]):
+    name = "trace id"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[0-9a-f]{32}", value.lower()) or not int(value, 16):
+            self.fail(f"expected 32 hex digits that are not all zero, got {value!r}", param, ctx)
+        return value.lower()
+
+
+class _Header(click.ParamType[tuple[str, str]]):
+    name = "header"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, colon, text = value.partition(":")
+        if not colon or not name.strip():
+            self.fail(f"expected 'name: value', got {value!r}; try -H 'x-tier: gold'", param, ctx)
+        return name.strip().lower(), text.strip()
+
+
+@click.command("explain")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("method")
+@click.argument("url")
+@click.option("-H", "--header", "headers", type=_Header(), multiple=True, help="A request header, 'name: value'.")
+@click.option("--service", default="", help="The upstream cluster that the route leads to.")
+@click.option("--trace-id", type=_TraceId(), help="The trace's id, 32 hex digits.  [default: a random one]")
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print it.",
+)
+def command(
+    file: Path,
+    method: str,
+    url: str,
+    headers: tuple[tuple[str, str], ...],
+    service: str,
+    trace_id: str | None,
+    output: str,
+) -> None:
+    r"""Show what the policy FILE does with one request: METHOD URL.
+
+    Every policy is listed with the first field that fails, then the decision with the sampler's arithmetic, the tags
+    and what Envoy is told. URL is a path with its query, or a whole URL whose host is then matched too.
+
+    \b
+    extproc explain policy.yaml GET /api/users/42
+    extproc explain policy.yaml POST https://shop.example.com/api/orders/7 --service order-service -H 'x-tier: gold'
+    extproc explain policy.yaml GET / -H 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+    """
+    try:
+        plan = load(file)
+    except PolicyError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(_PROBLEMS)
+    request = _pseudo_headers(method, url)
+    for name, value in headers:
+        key = ":authority" if name == "host" else name
+        request[key] = f"{request[key]},{value}" if key in request and key != ":authority" else value
+    explanation = engine.explain(plan, request, service, trace_id or secrets.token_hex(16))
+    click.echo(json.dumps(_as_data(explanation), indent=2) if output == "json" else _as_text(explanation))
+
+
+def _pseudo_headers(method: str, url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    path = parts.path or "/"
+    return {
+        ":method": method.upper(),
+        ":scheme": parts.scheme or "http",
+        ":authority": parts.netloc.rpartition("@")[2],
+        ":path": f"{path}?{parts.query}" if parts.query else path,
+    }
+
+
+def _as_data(explanation: engine.Explanation) -> dict[str, object]:
+    sampler, mutation = explanation.sampler, explanation.mutation
+    return {
+        "request": {
+            "method": explanation.method,
+            "path": explanation.path,
+            "host": explanation.host,
+            "service": explanation.service,
+        },
+        "policies": [
+            {
+                "index": verdict.policy.index,
+                "name": verdict.policy.name,
+                "matches": verdict.failed is None,
+                "decides": verdict.policy is explanation.policy,
+                "failed": verdict.failed,
+                "expected": verdict.expected if verdict.failed else None,
+                "got": verdict.got,
+            }
+            for verdict in explanation.verdicts
+        ],
+        "decision": {
+            "policy": explanation.policy.name,
+            "reason": explanation.reason,
+            "sampled": explanation.sampled,
+            "trace_id": explanation.trace_id,
+            "sampling": {
+                "policy": sampler.kind,
+                "ratio": sampler.probability,
+                "parent": "respect" if sampler.respect_parent else "ignore",
+            },
+            "randomness": None if explanation.randomness is None else f"{explanation.randomness:014x}",
+            "threshold": f"{sampler.threshold:014x}",
+        },
+        "captures": explanation.captures,
+        "tags": explanation.metadata,
+        "tags_from_response": list(explanation.later),
+        "mutations": {"set_headers": dict(mutation.set_headers), "clear_route_cache": mutation.clear_route_cache},
+    }
+
+
+def _as_text(explanation: engine.Explanation) -> str:
+    where = f"   host {explanation.host}" if explanation.host else ""
+    via = f"   service {explanation.service}" if explanation.service else ""
+    lines = [click.style(f"{explanation.method} {explanation.path}", bold=True) + where + via, "", "Policies"]
+    width = max((len(verdict.policy.name) for verdict in explanation.verdicts), default=0)
+    lines += [_verdict_line(explanation, verdict, width) for verdict in explanation.verdicts]
+    if explanation.policy.index < 0:
+        lines.append(
+            "  no policy matches: the default sampling decides" if explanation.verdicts else "  none in the file"
+        )
+    lines += ["", "Decision", *_decision_lines(explanation), "", "Dynamic metadata, from which Envoy takes its tags"]
+    lines += [f"  {name} = {value}" for name, value in sorted(explanation.metadata.items())]
+    lines += [f"  {name}, once the response is there" for name in explanation.later]
+    lines += ["", "Header mutations"]
+    lines += [f"  set {name}: {value}" for name, value in explanation.mutation.set_headers]
+    lines += ["  clear_route_cache: true"] if explanation.mutation.clear_route_cache else ["  none"]
+    return "\n".join(lines)
+
+
+def _verdict_line(explanation: engine.Explanation, verdict: engine.Verdict, width: int) -> str:
+    name = verdict.policy.name.ljust(width)
+    if verdict.policy is explanation.policy:
+        return click.style(f"  {name}  decides: every field holds", fg="green")
+    if verdict.failed is None:
+        return f"  {name}  would match too, but comes later"
+    got = "nothing" if verdict.got is None else repr(verdict.got)
+    return click.style(f"  {name}  {verdict.failed}: expected {verdict.expected}, got {got}", dim=True)
+
+
+def _decision_lines(explanation: engine.Explanation) -> list[str]:
+    sampler, policy = explanation.sampler, explanation.policy
+    fate = click.style("kept", fg="green") if explanation.sampled else click.style("not kept", fg="yellow")
+    if explanation.reason is Reason.DISABLED:
+        return [f"  {fate}: tracing.enabled is false, so nothing is decided here"]
+    if explanation.reason is Reason.PARENT:
+        return [f"  {fate}: the caller's traceparent says so (parent: respect)", f"  trace {explanation.trace_id}"]
+    source = f"policy {policy.name}" if policy.name != DEFAULT_POLICY else "the default sampling"
+    ratio = f" {sampler.probability:g}" if sampler.kind is SamplerKind.PROBABILISTIC else ""
+    comparison = ">=" if explanation.sampled else "<"
+    return [
+        f"  {fate}: {source} samples {sampler.kind}{ratio}",
+        f"  trace {explanation.trace_id}",
+        f"  R = {explanation.randomness:014x} {comparison} T = {sampler.threshold:014x}",
+    ]
