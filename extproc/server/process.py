@@ -1,0 +1,158 @@
+"""The `extproc serve` process: policy file, workers, admin HTTP, OTLP and signals held together."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from extproc.policy.plan import Plan
+from extproc.server.address import Address
+from extproc.server.admin import Admin, is_loopback
+from extproc.server.listen import release
+from extproc.server.logs import get_logger
+from extproc.server.policy_view import policy_view
+from extproc.server.pool import LocalPool, Pool, PoolSettings
+from extproc.server.process_pool import ProcessPool
+from extproc.server.reload import PolicyFile
+from extproc.server.tls import TlsFiles
+from extproc.server.worker import WorkerSettings
+from extproc.telemetry.export import Exporter
+from extproc.telemetry.prometheus import render
+from extproc.telemetry.store import Store
+
+_COLLECT_SECONDS = 1.0
+_SAME_SIGNAL_SECONDS = 0.5  # timeout(1) and some init processes signal us and our group, which is us again
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says. `addresses` holds those of each worker."""
+
+    policy: Path
+    addresses: tuple[tuple[Address, ...], ...]
+    admin: Address
+    grace_seconds: float
+    tls: TlsFiles | None
+    log_level: str
+
+
+class Process:
+    """Serves until SIGTERM or SIGINT. A second signal ends everything at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = Store()
+        self._pool = _make_pool(settings, self._store)
+        self._file = PolicyFile(settings.policy, self._store, self._apply)
+        self._admin = Admin(self)
+        self._exporter: Exporter
+        self._stopping = asyncio.Event()
+        self._stopped_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker serves and none is about to stop."""
+        return self._pool.ready and not self._stopping.is_set()
+
+    async def policy(self) -> dict[str, Any]:
+        """The answer to /policy."""
+        await self._pool.collect()
+        return policy_view(self._file, self._store.snapshot())
+
+    async def metrics(self) -> tuple[bytes, str]:
+        """The answer to /metrics and its content type."""
+        await self._pool.collect()
+        return await asyncio.to_thread(render, self._store.snapshot(), self._exporter.resource)
+
+    async def run(self) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            PolicyError: the policy file cannot be used.
+            ListenError: an address is taken.
+            TlsError: a certificate file cannot be used.
+        """
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._stop, number)
+        plan = await self._file.load()
+        self._exporter = Exporter(self._store, plan.collector, plan.attributes)
+        try:
+            addresses = await self._pool.start(plan)
+            admin = await self._admin.start(self._settings.admin)
+        except BaseException:
+            self._pool.kill()
+            raise
+        self._announce(plan, addresses, admin)
+        self._begin(self._file.watch())
+        self._begin(self._collect())
+        self._begin(self._exporter.run())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: self._begin(self._file.reload()))
+        await self._stopping.wait()
+        await self._drain(addresses)
+
+    def _announce(self, plan: Plan, addresses: tuple[Address, ...], admin: Address) -> None:
+        if not is_loopback(admin):
+            get_logger().warning("admin is reachable from other machines; it shows the policy", admin=str(admin))
+        get_logger().info(
+            "listening",
+            grpc=[str(address) for address in addresses],
+            admin=str(admin),
+            workers=len(self._settings.addresses),
+            tls=self._settings.tls is not None,
+            policy=str(self._file.path),
+            digest=plan.digest,
+        )
+
+    async def _apply(self, plan: Plan) -> None:
+        await self._pool.swap(plan)
+        self._exporter.reconfigure(plan.collector, plan.attributes)
+
+    async def _collect(self) -> None:
+        while True:
+            await asyncio.sleep(_COLLECT_SECONDS)
+            await self._pool.collect()
+
+    async def _drain(self, addresses: tuple[Address, ...]) -> None:
+        """Stop serving, then export what is left in what remains of the grace period."""
+        loop, grace = asyncio.get_running_loop(), self._settings.grace_seconds
+        deadline = loop.time() + grace
+        get_logger().info("draining", grace_seconds=grace)
+        await self._pool.drain(grace - min(1.0, grace / 4))
+        for task in self._tasks:
+            task.cancel()
+        for address in addresses:
+            release(address)
+        await self._exporter.shutdown(max(0.1, deadline - loop.time()))
+        await self._admin.stop()
+        get_logger().info("stopped")
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            get_logger().error("a task of the supervisor failed", exc_info=error)
+
+    def _stop(self, number: signal.Signals) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._stopped_at = now
+        elif now - self._stopped_at > _SAME_SIGNAL_SECONDS:
+            get_logger().warning("stopped at once", signal=number.name)
+            self._pool.kill()
+            os._exit(128 + number)
+
+
+def _make_pool(settings: Settings, store: Store) -> Pool:
+    workers = tuple(WorkerSettings(addresses, settings.tls) for addresses in settings.addresses)
+    pool_settings = PoolSettings(workers, settings.log_level, settings.grace_seconds)
+    return LocalPool(pool_settings, store) if len(workers) == 1 else ProcessPool(pool_settings, store)

@@ -1,0 +1,148 @@
+"""The ext_proc service: one gRPC stream per HTTP request, message bytes in and reply bytes out.
+
+This is the hot path. It knows no protobuf class and awaits nothing but Envoy; what a stream costs here is in
+docs/performance.md.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from extproc.engine.exchange import Engine, Exchange
+from extproc.engine.outcome import StreamError
+from extproc.server.logs import RateLimitedLog
+from extproc.telemetry.recorder import Recorder
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+METHOD = f"/{SERVICE}/Process"
+
+_EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
+
+
+class Service:
+    """Serves every stream of one worker with one engine and one recorder.
+
+    Envoy's half-close, its reset and a vanished connection are all the normal end of a stream. Whatever goes wrong
+    on our side, the stream ends with OK: Envoy then lets the HTTP request go on without us.
+    """
+
+    def __init__(self, engine: Engine, recorder: Recorder) -> None:
+        self.engine = engine
+        """Begins each new exchange; a running one keeps the engine that it began with."""
+        self.started = 0
+        """Streams ever begun: a drain watches it for new ones."""
+        self._recorder = recorder
+        self._clients = _Clients(recorder)
+        self._open: set[asyncio.Task[Any] | None] = set()
+        self._idle = asyncio.Event()
+        self._ending = False
+        self._log = RateLimitedLog()
+
+    async def wait_idle(self, timeout_seconds: float) -> None:
+        """Wait until no stream is in flight, or the time is over."""
+        if self._open:
+            self._idle.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+
+    def end_streams(self) -> None:
+        """End every stream in flight, and any that still begins, with OK."""
+        self._ending = True
+        for task in self._open:
+            if task is not None:
+                task.cancel()
+
+    async def process(self, _request: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        """The handler of `METHOD`."""
+        self.started += 1
+        if self._ending:
+            return
+        task = asyncio.current_task()
+        self._open.add(task)
+        exchange = None
+        try:
+            exchange = self.engine.begin(_traceparent(context.invocation_metadata() or ()))
+            await self._converse(exchange, context)
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise  # Envoy has reset the stream, so there is no one to send a status to
+        except grpc.aio.BaseError as error:
+            raise asyncio.CancelledError from error  # the same, noticed while reading or writing
+        except Exception:  # noqa: BLE001  a bug of ours must not fail the request
+            self._recorder.stream_error(StreamError.INTERNAL)
+            self._log.warning(StreamError.INTERNAL, "stream error", exc_info=True)
+        finally:
+            self._open.discard(task)
+            if not self._open:
+                self._idle.set()
+            if exchange is not None:
+                self._finish(exchange)
+
+    async def _converse(self, exchange: Exchange, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        read, write, receive, record = context.read, context.write, exchange.receive, self._recorder.message
+        entered, client = False, None
+        try:
+            while (message := await read()) is not _EOF:
+                received = perf_counter()
+                reply = receive(message, received)
+                if not entered:
+                    entered, client = True, exchange.client
+                    self._clients.enter(client)
+                try:
+                    if reply:
+                        await write(reply)
+                finally:  # Envoy may reset the stream as soon as it has the last reply, before our write returns
+                    answered = perf_counter()
+                    record(exchange.phase, answered - received)
+                if exchange.answered_at == received:  # these were the request headers, and the reply has left now
+                    exchange.answered_at = answered
+        finally:
+            if entered:
+                self._clients.leave(client)
+
+    def _finish(self, exchange: Exchange) -> None:
+        outcome = exchange.finish(perf_counter(), shutdown=self._ending)
+        if outcome is not None:
+            self._recorder.request(outcome)
+        for kind in exchange.errors:
+            self._recorder.stream_error(kind)
+            self._log.warning(kind, "stream error", exc_info=exchange.failure)
+
+
+class _Clients:
+    """Counts downstream connections that have a request in flight; an exchange without one counts for itself."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._exchanges: dict[str, int] = {}
+
+    def enter(self, client: str | None) -> None:
+        """An exchange of this client has begun."""
+        if client is not None:
+            exchanges = self._exchanges.get(client, 0)
+            self._exchanges[client] = exchanges + 1
+            if exchanges:
+                return
+        self._recorder.connections(1)
+
+    def leave(self, client: str | None) -> None:
+        """An exchange of this client is over."""
+        if client is not None:
+            exchanges = self._exchanges[client] - 1
+            if exchanges:
+                self._exchanges[client] = exchanges
+                return
+            del self._exchanges[client]
+        self._recorder.connections(-1)
+
+
+def _traceparent(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
+    for key, value in metadata:
+        if key == "traceparent":
+            return value if isinstance(value, str) else None
+    return None

@@ -1,0 +1,113 @@
+"""A worker: one gRPC server with its engine and its recorder, on one event loop."""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from extproc.engine.exchange import Engine
+from extproc.policy.plan import Plan
+from extproc.server.address import Address
+from extproc.server.health import Health
+from extproc.server.listen import bind
+from extproc.server.service import METHOD, SERVICE, Service
+from extproc.server.tls import TlsFiles, server_credentials
+from extproc.telemetry.delta import Delta
+from extproc.telemetry.recorder import Recorder
+
+_QUIET_SECONDS = 0.5
+_POLL_SECONDS = 0.02
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second process on the same port is a mistake, so binding must fail
+    ("grpc.max_concurrent_streams", 2**31 - 1),  # Envoy holds one stream per HTTP request on one connection
+    ("grpc.max_receive_message_length", 8 << 20),  # a body that Envoy buffers, should somebody send us one
+    ("grpc.max_metadata_size", 32 << 10),
+    ("grpc.keepalive_time_ms", 30_000),  # a peer that has silently gone is noticed, and its streams end
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # Envoy may send keepalives of its own
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker needs to know besides its Plan."""
+
+    addresses: tuple[Address, ...]
+    tls: TlsFiles | None = None
+
+
+class Worker:
+    """Serves one Plan after the other until it is drained."""
+
+    def __init__(self, plan: Plan, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._recorder = Recorder()
+        self._service = Service(Engine(plan), self._recorder)
+        self._health = Health(SERVICE)
+        self._server = grpc.aio.server(handlers=(_Methods(self._handlers()),), options=_OPTIONS)
+
+    async def start(self) -> tuple[Address, ...]:
+        """Listen, and return the addresses with their real ports.
+
+        Raises:
+            ListenError: an address is taken.
+            TlsError: a certificate file cannot be used.
+        """
+        credentials = server_credentials(self._settings.tls) if self._settings.tls else None
+        addresses = tuple(bind(self._server, address, credentials) for address in self._settings.addresses)
+        await self._health.serving()
+        await self._server.start()
+        return addresses
+
+    async def swap(self, plan: Plan) -> None:
+        """Serve new requests by `plan`. The engine is built beside the loop, so that streams go on meanwhile."""
+        self._service.engine = await asyncio.to_thread(Engine, plan)
+
+    def collect(self) -> Delta:
+        """What was recorded since the last call."""
+        return self._recorder.collect()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop without failing a request, within `grace_seconds`.
+
+        New streams are served until Envoy's health checks have moved them elsewhere: until none came for half a
+        second, at most for half the time. Then the port closes and streams in flight may finish. Shortly before the
+        end those that are left end with OK, and Envoy lets their HTTP requests go on without us.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_seconds
+        reserve = min(0.5, grace_seconds / 10)
+        await self._health.not_serving()
+        await self._until_quiet(deadline - grace_seconds / 2)
+        stopping = asyncio.create_task(self._server.stop(max(0.0, deadline - loop.time())))
+        await self._service.wait_idle(deadline - reserve - loop.time())
+        self._service.end_streams()
+        # What is still open now is only those who watch our health.
+        await self._server.stop(reserve / 2)
+        await stopping
+
+    async def _until_quiet(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        started, since = self._service.started, loop.time()
+        while loop.time() < min(deadline, since + _QUIET_SECONDS):
+            await asyncio.sleep(_POLL_SECONDS)
+            if self._service.started != started:
+                started, since = self._service.started, loop.time()
+
+    def _handlers(self) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+        process = grpc.stream_stream_rpc_method_handler(self._service.process)
+        return {METHOD: process, **self._health.handlers()}
+
+
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Finds every method in one look-up."""
+
+    def __init__(self, handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        return self._handlers.get(handler_call_details.method)
