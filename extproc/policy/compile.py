@@ -1,0 +1,102 @@
+"""Document to Plan: every default filled in, every inheritance carried out. It cannot fail."""
+
+from collections.abc import Mapping
+
+from extproc.policy import document
+from extproc.policy.plan import (
+    DEFAULT_POLICY,
+    Collector,
+    Match,
+    Plan,
+    Policy,
+    Sampler,
+    SamplerKind,
+    SpansMode,
+    StringMatch,
+    Tag,
+)
+from extproc.policy.tags import compiled_tag
+
+_EVERYTHING = Match()
+_NEVER = 2**56
+_ALWAYS_ON = Sampler(SamplerKind.ALWAYS_ON, 1.0, 0)
+"""As in OpenTelemetry's SDKs: where nothing is said, every trace is kept."""
+
+
+def compiled(tracing: document.Tracing, environ: Mapping[str, str], digest: str) -> Plan:
+    """The Plan of a document without mistakes."""
+    sampler = _sampler(tracing.sampling) if tracing.sampling else _ALWAYS_ON
+    tags = _tags(tracing.custom_tags, {}, environ)
+    merged = _present(tags)
+    policies = []
+    for index, policy in enumerate(tracing.policies):
+        own = _present(_tags(policy.custom_tags, tags, environ)) if policy.custom_tags else merged
+        policies.append(_policy(policy, index, sampler, own))
+    return Plan(
+        policies=tuple(policies),
+        default=Policy(DEFAULT_POLICY, -1, sampler, tags=merged),
+        enabled=tracing.enabled,
+        mode=SpansMode(tracing.spans.mode),
+        collector=_collector(tracing.collector),
+        attributes=tuple(tracing.attributes.items()),
+        digest=digest,
+    )
+
+
+def threshold(ratio: float) -> int:
+    """T of OpenTelemetry's consistent probability sampling: of the 2^56 values of R, the share `ratio` is >= T."""
+    return _NEVER - round(ratio * _NEVER)
+
+
+def _policy(policy: document.Policy, index: int, default: Sampler, tags: tuple[Tag, ...]) -> Policy:
+    match = policy.match
+    return Policy(
+        name=policy.name or f"policies[{index}]",
+        index=index,
+        sampler=_sampler(policy.sampling) if policy.sampling else default,
+        match=_match(match) if match else _EVERYTHING,
+        exclude=_match(match.not_) if match and match.not_ else _EVERYTHING,
+        tags=tags,
+        span_name=policy.span_name,
+    )
+
+
+def _match(conditions: document.Conditions) -> Match:
+    return Match(
+        path=conditions.path,
+        service=conditions.service,
+        methods=conditions.method or frozenset(),
+        host=conditions.host,
+        headers=_strings(conditions.headers),
+        query=_strings(conditions.query),
+    )
+
+
+def _strings(values: dict[str, StringMatch] | None) -> tuple[tuple[str, StringMatch], ...]:
+    return tuple(values.items()) if values else ()
+
+
+def _sampler(sampling: document.Sampling) -> Sampler:
+    respect_parent = sampling.parent == "respect"
+    kind = SamplerKind(sampling.policy or "probabilistic")
+    if kind is SamplerKind.ALWAYS_ON:
+        return Sampler(kind, 1.0, 0, respect_parent)
+    if kind is SamplerKind.ALWAYS_OFF:
+        return Sampler(kind, 0.0, _NEVER, respect_parent)
+    ratio = float(sampling.ratio or 0)
+    return Sampler(kind, ratio, threshold(ratio), respect_parent)
+
+
+def _collector(collector: document.Collector | None) -> Collector | None:
+    return Collector(collector.endpoint, collector.insecure) if collector else None
+
+
+def _tags(
+    own: list[document.CustomTag], inherited: Mapping[str, Tag | None], environ: Mapping[str, str]
+) -> dict[str, Tag | None]:
+    """The tags by name, those of the same name replaced. None is a tag that has no value in this environment."""
+    return {**inherited, **{tag.tag: compiled_tag(tag, environ) for tag in own}}
+
+
+def _present(tags: Mapping[str, Tag | None]) -> tuple[Tag, ...]:
+    return tuple([tag for tag in tags.values() if tag is not None])

@@ -1,0 +1,136 @@
+"""The kinds of plain value that the document is made of: what each accepts, and what to say when it does not."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from extproc.policy.plan import DEFAULT_POLICY
+from extproc.policy.problems import FieldError, shown
+
+RESERVED_TAGS = ("sampling.policy", "sampling.reason", "sampling.probability", "span_name")
+"""What the filter itself answers beside the tags."""
+
+LARGEST_EXACT_INTEGER = 2**53
+_LONGEST_TAG = 256
+_LARGEST_PORT = 65535
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_HEADER = re.compile(r":?[!#$%&'*+.^_`|~0-9a-z-]+")
+_UNNAMED = re.compile(r"policies\[[0-9]+\]")
+_ATTRIBUTE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)+")
+_HEADER_MAPS = ("request.headers", "response.headers", "response.trailers")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """What an error says of a field: what is expected, and an example as it would stand in the file."""
+
+    expected: str
+    example: str
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` is a token of HTTP: what methods, header names and cookie names consist of."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def is_printable(text: str) -> bool:
+    """Whether `text` has no control characters and no line breaks."""
+    return _CONTROL.search(text) is None
+
+
+def printable(text: str) -> str:
+    """Text that can stand on one line."""
+    if not text or not is_printable(text):
+        raise FieldError("some text without control characters", "letters, digits and spaces")
+    return text
+
+
+def policy_name(text: str) -> str:
+    """A policy's name; those that the Plan itself gives are taken."""
+    if text == DEFAULT_POLICY or _UNNAMED.fullmatch(text):
+        meaning = "no policy" if text == DEFAULT_POLICY else "a policy without a name"
+        raise FieldError(f"a name other than {text}, which stands for {meaning}", f"name: my-{text.partition('[')[0]}")
+    return printable(text)
+
+
+def tag_name(text: str) -> str:
+    """A tag's name; those that the filter itself answers are taken."""
+    if len(text) > _LONGEST_TAG:
+        raise FieldError(f"at most {_LONGEST_TAG} characters", "a shorter name", f"{len(text):,}")
+    if text in RESERVED_TAGS:
+        raise FieldError(f"a name other than {', '.join(RESERVED_TAGS)}", f"tag: my.{text}")
+    return printable(text)
+
+
+def header_name(text: str) -> str:
+    """`text` in lower case, as Envoy has it; a pseudo-header such as :path keeps its colon."""
+    lowered = text.lower()
+    if not _HEADER.fullmatch(lowered):
+        raise FieldError("the name of a header", "letters, digits and hyphens")
+    return lowered
+
+
+def cookie_name(text: str) -> str:
+    """A cookie's name: unlike a header's its case counts."""
+    if not is_token(text):
+        raise FieldError("the name of a cookie", "letters, digits and hyphens")
+    return text
+
+
+def envoy_attribute(text: str) -> str:
+    """The dotted name of an Envoy attribute with a single value."""
+    if text.startswith(_HEADER_MAPS):
+        raise FieldError("an attribute with one value", "request_header or response_header as the source")
+    if not _ATTRIBUTE.fullmatch(text):
+        raise FieldError("the name of an Envoy attribute", "attribute: source.address")
+    return text
+
+
+def endpoint(text: str) -> str:
+    """Where a collector listens."""
+    wrong = FieldError("host:port or an http(s) URL", "endpoint: otel-collector:4317")
+    if "://" not in text:
+        found = _HOST_PORT.fullmatch(text)
+        if not found or not 0 < int(found[2]) <= _LARGEST_PORT:
+            raise wrong
+        return text
+    try:
+        url = urlsplit(text)
+        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if not good or not is_printable(text) or " " in text:
+        raise wrong
+    return text
+
+
+def attribute_value(value: Any) -> str:  # noqa: ANN401  any YAML value
+    """A resource attribute: a string, whatever it is written as."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise FieldError("a string, number or boolean", '"text"')
+
+
+def literal_value(value: Any) -> str | float:  # noqa: ANN401  any YAML value
+    """A tag's fixed value. Metadata carries numbers as doubles, so larger integers would change on their way."""
+    if isinstance(value, bool):
+        raise FieldError("a string or a number", f'"{shown(value)}"')
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int | float) and abs(value) <= LARGEST_EXACT_INTEGER:
+        return value if isinstance(value, int) else float(value)
+    if isinstance(value, int | float):
+        raise FieldError("a number from -2^53 to 2^53", f'"{shown(value)}"')
+    raise FieldError("a string or a number", "value: envoy")
+
+
+def text_value(value: Any) -> Any:  # noqa: ANN401  any YAML value
+    """An integer as its text; what else would have to be guessed is refused."""
+    if isinstance(value, bool | float):
+        raise FieldError("a string", f'"{shown(value)}"')
+    return str(value) if isinstance(value, int) else value

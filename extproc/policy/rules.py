@@ -1,0 +1,89 @@
+"""What the keys of a policy file say about each other.
+
+Works on plain data and passes over what is no mapping or list, so that these mistakes are found beside those in single
+values, which `shape` reports.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from extproc.policy.document import Sampling, by_key
+from extproc.policy.problems import Finding, Path, sentence, shown
+from extproc.policy.tag_rules import tag_findings
+from extproc.policy.yaml_tree import Tree
+
+_PLAIN_SAMPLERS = ("always_on", "always_off")
+_SAMPLING_KEYS = by_key(Sampling).keys()
+_ROOT: Path = ("tracing",)
+
+
+def findings(tree: Tree) -> Iterator[Finding]:
+    """Everything that only two keys together make wrong."""
+    tracing = mapping(mapping(tree.data).get("tracing"))
+    yield from _sampling(tracing, _ROOT)
+    yield from tag_findings(tracing, _ROOT, tree, captures=None)
+    names: dict[str, Path] = {}
+    for policy, path in mappings(tracing.get("policies"), (*_ROOT, "policies")):
+        yield from _name(policy, path, names, tree)
+        yield from _sampling(policy, path)
+        match = mapping(policy.get("match"))
+        yield from _conditions(match, (*path, "match"), tree)
+        yield from _conditions(mapping(match.get("not")), (*path, "match", "not"), tree)
+        yield from tag_findings(policy, path, tree, captures=_captures(match.get("path")))
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """`value`, or an empty mapping where it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: object, path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
+    """The mappings in the list `value`, each with its path."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, dict):
+                yield item, (*path, index)
+
+
+def _name(policy: dict[str, Any], path: Path, names: dict[str, Path], tree: Tree) -> Iterator[Finding]:
+    name = policy.get("name")
+    if not isinstance(name, str):
+        return
+    here = (*path, "name")
+    first = names.setdefault(name, here)
+    if first is not here:
+        got = f"{shown(name)} again after line {tree.place(first).line}"
+        yield Finding(here, sentence("a name of its own for each policy", got, f"name: {shown(name + '-2')}"))
+
+
+def _sampling(parent: dict[str, Any], path: Path) -> Iterator[Finding]:
+    raw = parent.get("sampling")
+    if not isinstance(raw, dict) or not raw.keys() <= _SAMPLING_KEYS:
+        return
+    path = (*path, "sampling")
+    policy = raw.get("policy")
+    if policy == "probabilistic" and "ratio" not in raw:
+        message = sentence("a number from 0 to 1 with policy: probabilistic", "nothing", "ratio: 0.05")
+        yield Finding((*path, "ratio"), message)
+    elif policy in _PLAIN_SAMPLERS and "ratio" in raw:
+        message = sentence(f"no ratio with policy: {policy}", shown(raw["ratio"]), "policy: probabilistic")
+        yield Finding((*path, "ratio"), message)
+    elif "policy" not in raw and "ratio" not in raw:
+        yield Finding((*path, "policy"), sentence("policy or ratio", "nothing", "policy: always_on"))
+
+
+def _conditions(match: dict[str, Any], path: Path, tree: Tree) -> Iterator[Finding]:
+    """Header names are compared in lower case, so two keys may be one header."""
+    path = (*path, "headers")
+    seen: dict[str, str] = {}
+    for name in mapping(match.get("headers")):
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            got = f"{shown(name)} after {shown(first)} on line {tree.place((*path, first)).line}"
+            yield Finding((*path, name), sentence("each header once", got, "removing one of them"))
+
+
+def _captures(pattern: object) -> frozenset[str]:
+    """What `{name}` in a path captures; whether the path is a good one is found elsewhere."""
+    segments = pattern.split("/") if isinstance(pattern, str) else []
+    return frozenset(text[1:-1] for text in segments if text.startswith("{") and text.endswith("}"))
