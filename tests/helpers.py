@@ -92,7 +92,7 @@ def read_reply(data: bytes) -> Reply:
     streamed = common.body_mutation.streamed_response if common and common.body_mutation else None
     return Reply(
         phase=phase or None,
-        metadata=reply.dynamic_metadata.to_dict() if reply.dynamic_metadata else {},
+        metadata=_metadata(reply),
         set_headers={option.header.key: option.header.raw_value.decode() for option in mutation.set_headers}
         if mutation
         else {},
@@ -100,3 +100,9 @@ def read_reply(data: bytes) -> Reply:
         echoed=streamed.body if streamed else None,
         override=reply.mode_override,
     )
+
+
+def _metadata(reply: ext_proc.ProcessingResponse) -> dict[str, object]:
+    namespaces = reply.dynamic_metadata.to_dict() if reply.dynamic_metadata else {}
+    assert set(namespaces) <= {"extproc"}, "top-level fields are namespaces, and ours is the only one"
+    return dict(namespaces.get("extproc", {}))

@@ -20,6 +20,8 @@ TagValue = str | float
 Attributes = Mapping[str, Value]
 
 ATTRIBUTES_KEY = "envoy.filters.http.ext_proc"
+NAMESPACE = "extproc"
+"""The namespace of the dynamic metadata that we answer."""
 MAX_VALUE_LENGTH = 1024
 """Characters of a tag's value that are kept."""
 
@@ -28,6 +30,7 @@ _PHASE_BY_FIRST_BYTE = {pb.ProcessingRequest.DESCRIPTOR.fields_by_name[phase].nu
 # Bodies that the server must send back, or they are lost.
 _ECHOED = frozenset({pb.FULL_DUPLEX_STREAMED, pb.GRPC})
 _MORE = 0x80  # in a varint: another byte follows
+_NAMESPACE_KEY = b"\x0a" + bytes([len(NAMESPACE)]) + NAMESPACE.encode() + b"\x12"  # 1 the key, 2 the Value
 _NUMBER = struct.Struct("<d")
 
 
@@ -142,8 +145,16 @@ def headers_reply(phase: Phase, mutation: Mutation = NO_MUTATION) -> bytes:
 
 
 def metadata(entries: bytes) -> bytes:
-    """What has to be added to a reply so that it carries these entries (see `tag_encoder`) as dynamic metadata."""
-    return b"\x42" + _length(len(entries)) + entries if entries else b""  # ProcessingResponse.dynamic_metadata = 8
+    """What has to be added to a reply so that it carries these entries (see `tag_encoder`) as dynamic metadata.
+
+    The outer Struct has one entry per namespace, and there is one namespace: the inner Struct is its value.
+    """
+    if not entries:
+        return b""
+    namespace = b"\x2a" + _length(len(entries)) + entries  # Value.struct_value = 5
+    field = _NAMESPACE_KEY + _length(len(namespace)) + namespace
+    fields = b"\x0a" + _length(len(field)) + field  # Struct.fields = 1
+    return b"\x42" + _length(len(fields)) + fields  # ProcessingResponse.dynamic_metadata = 8
 
 
 def continue_reply(phase: Phase) -> bytes:
@@ -218,7 +229,8 @@ _LENGTHS = [_length(number) for number in range(1 << 14)]
 def describe(data: bytes) -> tuple[dict[str, TagValue], Mutation]:
     """What an encoded reply to request headers says: its dynamic metadata and its mutation. For `explain`."""
     reply = pb.ProcessingResponse.FromString(data)
-    values = {name: scalar(value) for name, value in reply.dynamic_metadata.fields.items()}
+    tags = reply.dynamic_metadata.fields[NAMESPACE].struct_value
+    values = {name: scalar(value) for name, value in tags.fields.items()}
     common = reply.request_headers.response
     options = common.header_mutation.set_headers
     mutation = Mutation(
