@@ -2,6 +2,7 @@
 
 import dataclasses
 import ipaddress
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -52,7 +53,7 @@ class Admin:
         try:
             await site.start()
         except OSError as error:
-            raise ListenError(f"cannot listen on {address} for admin: {error.strerror}") from error
+            raise ListenError(f"cannot listen on {address} for admin: {os.strerror(error.errno or 0)}") from error
         return address if address.path else dataclasses.replace(address, port=self._runner.addresses[0][1])
 
     async def stop(self) -> None:

@@ -113,6 +113,7 @@ class ProcessPool:
         if plan is not self._plan:
             await slot.process.ask(Swap(self._plan), _SWAP_SECONDS)
         slot.serving = True
+        get_logger().info("worker started", worker=slot.number, pid=slot.process.pid)
 
     async def _keep(self, slot: _Slot) -> None:
         """Wait for the slot's process to end and fill the slot again, until the pool drains."""

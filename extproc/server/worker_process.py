@@ -16,6 +16,7 @@ class WorkerProcess:
 
     def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe, on_delta: Callable[[Delta], None]) -> None:
         self._process = process
+        self.pid = process.pid
         self._pipe = pipe
         self._on_delta = on_delta
         self._numbers = itertools.count(1)
