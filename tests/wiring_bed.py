@@ -1,0 +1,235 @@
+"""A real Envoy with the printed configuration, a scripted server in extproc's place, an upstream and a collector."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import grpc.aio
+from aiohttp import web
+from click.testing import CliRunner
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from yarl import URL
+
+from envoy_process import EnvoyProcess
+from extproc.cli.envoy import command
+from extproc.demo.otlp_receiver import OtlpReceiver
+from extproc.engine import wire_pb2 as wire
+
+_POLICY = """
+tracing:
+  sampling: {policy: always_on}
+  attributes: {service.name: front, mesh.name: test}
+  custom_tags:
+    - {tag: plan, request_header: {name: x-plan}}
+    - {tag: code, attribute: response.code}
+    - {tag: route, attribute: xds.route_name}
+    - {tag: "odd name:1", cookie: c}
+    - {tag: level, literal: {value: "7"}}
+    - {tag: other, metadata: {kind: {request: {}}, metadata_key: {key: com.example, path: [{key: a}, {key: b}]}}}
+  policies:
+    - match: {path: "/named/{id}"}
+      sampling: {policy: always_on}
+      span_name: "GET /named/{id}"
+"""
+
+
+def write_policy(folder: Path) -> str:
+    """Write a policy file that uses everything that wiring looks at, and return its path."""
+    path = folder / "policy.yaml"
+    path.write_text(_POLICY)
+    return str(path)
+
+
+def printed(policy: str, *arguments: str) -> str:
+    """What `extproc envoy` writes to stdout."""
+    result = CliRunner().invoke(command, ["--policy", policy, *arguments])
+    assert 0 == result.exit_code, result.output
+    return str(result.stdout)
+
+
+KEEP = {"x-keep": "1"}
+"""The scripted server keeps the trace of a request with this header."""
+
+
+def trace_id(headers: dict[str, str]) -> str:
+    """The trace that an upstream was told of, in hex."""
+    return headers["traceparent"].split("-")[1]
+
+
+def flags(headers: dict[str, str]) -> str:
+    """The trace flags that an upstream was told: 01 is sampled."""
+    return headers["traceparent"].split("-")[3]
+
+
+@dataclass(slots=True)
+class Scripted:
+    """A server that answers every message, and asks for a trace where the request's x-keep says so."""
+
+    set_headers: list[str] = field(default_factory=lambda: ["x-envoy-force-trace"])
+    received: list[wire.ProcessingRequest] = field(default_factory=list)
+    silent: bool = False
+    socket: Path | None = None
+    credentials: grpc.ServerCredentials | None = None
+    ended: int = 0
+
+    def handlers(self) -> "tuple[grpc.GenericRpcHandler[Any, Any], ...]":
+        """The ext_proc service, and the health service that Envoy's health check asks."""
+        process = grpc.stream_stream_rpc_method_handler(self._process)
+        health = grpc.unary_unary_rpc_method_handler(self._healthy)
+        return (
+            grpc.method_handlers_generic_handler("envoy.service.ext_proc.v3.ExternalProcessor", {"Process": process}),
+            grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": health}),
+        )
+
+    def bind(self, server: grpc.aio.Server) -> str:
+        """Listen where this server is to be found, and return that."""
+        if self.socket:
+            server.add_insecure_port(f"unix:{self.socket}")
+            return f"unix:{self.socket}"
+        if self.credentials:
+            return f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', self.credentials)}"
+        return f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+
+    async def _healthy(self, request: bytes, context: object) -> bytes:
+        del request, context
+        return b"\x08\x01"
+
+    async def _process(self, requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        del context
+        try:
+            async for message in requests:
+                request = wire.ProcessingRequest.FromString(message)
+                self.received.append(request)
+                if self.silent:
+                    await asyncio.Event().wait()
+                yield self._answer(request).SerializeToString()
+        finally:
+            self.ended += 1
+
+    def _answer(self, request: wire.ProcessingRequest) -> wire.ProcessingResponse:
+        phase = request.WhichOneof("request")
+        assert phase is not None
+        answer = wire.ProcessingResponse()
+        getattr(answer, phase).SetInParent()
+        if phase == "request_headers":
+            headers = {each.key: each.raw_value.decode() for each in request.request_headers.headers.headers}
+            answer.dynamic_metadata.update({"extproc": _tags(headers)})
+            if "x-keep" in headers:
+                self._force(answer.request_headers.response)
+        return answer
+
+    def _force(self, common: wire.CommonResponse) -> None:
+        common.clear_route_cache = True
+        for name in self.set_headers:
+            option = common.header_mutation.set_headers.add(append_action=wire.OVERWRITE_IF_EXISTS_OR_ADD)
+            option.header.key, option.header.raw_value = name, b"true"
+
+
+def _tags(headers: dict[str, str]) -> dict[str, str | float]:
+    tags: dict[str, str | float] = {"plan": "gold", "code": 200, "odd name:1": "odd", "sampling.probability": 0.125}
+    if headers[":path"].startswith("/named/"):
+        tags["span_name"] = "GET /named/{id}"
+    return tags
+
+
+@dataclass(slots=True)
+class Bed:
+    """Everything that runs, and what it has seen.
+
+    `upstream` has the headers of each request that reached it; its /slow goes on answering until `release`.
+    """
+
+    envoy: EnvoyProcess
+    server: Scripted
+    collector: OtlpReceiver
+    client: aiohttp.ClientSession
+    upstream: list[dict[str, str]]
+    release: asyncio.Event
+
+    async def get(self, path: str = "/", headers: dict[str, str] | None = None) -> dict[str, str]:
+        """The headers that the upstream received for a request."""
+        assert 200 == await self.status(path, headers)
+        return self.upstream[-1]
+
+    async def status(self, path: str = "/", headers: dict[str, str] | None = None) -> int:
+        """The status that a request is answered with."""
+        async with self.client.get(URL(self.envoy.url(path), encoded=True), headers=headers) as response:
+            await response.read()
+            return response.status
+
+    async def spans(self) -> list[Span]:
+        """All spans so far: one more trace is begun, and once that has arrived nothing is on its way any more."""
+        last = trace_id(await self.get("/", KEEP))
+        received = self.collector.spans
+        await self.collector.wait_until(lambda: any(span.trace_id.hex() == last for _, span in received))
+        return [span for _, span in received if span.trace_id.hex() != last]
+
+
+@asynccontextmanager
+async def _running(policy: str, server: Scripted, arguments: tuple[str, ...], *, healthy: bool) -> AsyncIterator[Bed]:
+    seen: list[dict[str, str]] = []
+    release = asyncio.Event()
+    upstream = await _upstream(seen, release)
+    grpc_server = grpc.aio.server()
+    grpc_server.add_generic_rpc_handlers(server.handlers())
+    listen = server.bind(grpc_server)
+    await grpc_server.start()
+    collector = OtlpReceiver()
+    await collector.start()
+    config = printed(
+        policy,
+        *("--upstream", f"users=127.0.0.1:{upstream.addresses[0][1]}"),
+        *("--listen", listen),
+        *("--collector", f"127.0.0.1:{collector.port}"),
+        *("--envoy-listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0"),
+        *arguments,
+    )
+    try:
+        async with EnvoyProcess(config) as envoy, aiohttp.ClientSession() as client:
+            if healthy:
+                await envoy.wait_for_stat("cluster.extproc.membership_healthy", 1)
+            yield Bed(envoy, server, collector, client, seen, release)
+    finally:
+        await grpc_server.stop(None)
+        await collector.stop()
+        await upstream.cleanup()
+
+
+async def _upstream(seen: list[dict[str, str]], release: asyncio.Event) -> web.AppRunner:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        seen.append({name.lower(): value for name, value in request.headers.items()})
+        if request.path != "/slow":
+            return web.Response(text="ok")
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"begin")
+        await release.wait()
+        return response
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner
+
+
+def run(
+    policy: str,
+    check: Callable[[Bed], Awaitable[None]],
+    *arguments: str,
+    server: Scripted | None = None,
+    healthy: bool = True,
+) -> None:
+    """Run a check against a running Envoy, which has found the server if that is to be `healthy`."""
+
+    async def main() -> None:
+        async with _running(policy, server or Scripted(), arguments, healthy=healthy) as bed:
+            await check(bed)
+
+    asyncio.run(main())
