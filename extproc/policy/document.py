@@ -30,7 +30,11 @@ MetadataName = Annotated[str, AfterValidator(fields.printable), Says("a metadata
 EnvoyAttribute = Annotated[str, AfterValidator(fields.envoy_attribute), Says("an Envoy attribute", "source.address")]
 ResourceName = Annotated[str, AfterValidator(fields.printable), Says("the name of an attribute", "service.name")]
 ResourceValue = Annotated[str, PlainValidator(fields.attribute_value, json_schema_input_type=str | float | bool)]
-LiteralValue = Annotated[str | float, PlainValidator(fields.literal_value, json_schema_input_type=str | float)]
+LiteralValue = Annotated[
+    str | float,
+    PlainValidator(fields.literal_value, json_schema_input_type=str | float),
+    Says("a string or a number", "envoy"),
+]
 DefaultValue = Annotated[str, Says("a string", '"unknown"')]
 TextValue = Annotated[
     str, BeforeValidator(fields.text_value, json_schema_input_type=str | int), Says("a string", '"text"')
@@ -253,7 +257,7 @@ class Tracing(Model):
         Field(default_factory=dict, description="Resource attributes of the telemetry.")
     )
     sampling: Sampling | None = Field(default=None, description="Where no policy matches; absent: always_on.")
-    spans: Spans = Field(default_factory=Spans, description="Whose spans carry the tags.")
+    spans: Spans = Field(default_factory=Spans, description="How the tags reach the spans.")
     custom_tags: list[CustomTag] = Field(default_factory=list, description="Tags for every request.")
     policies: list[Policy] = Field(default_factory=list, description="In order: the first that matches decides.")
 
