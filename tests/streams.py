@@ -22,10 +22,10 @@ Channel = Any  # grpc.aio.Channel, of which the stubs demand serializers
 Call = Any  # grpc.aio.StreamStreamCall[bytes, bytes], generic in the stubs alone
 
 
-def open_stream(channel: Channel, traceparent: str | None = None) -> Call:
+def open_stream(channel: Channel, traceparent: str | None = None, *, wait_for_ready: bool = True) -> Call:
     """Begin a stream."""
     metadata = (("traceparent", traceparent),) if traceparent else ()
-    return channel.stream_stream(METHOD)(metadata=metadata, wait_for_ready=True)
+    return channel.stream_stream(METHOD)(metadata=metadata, wait_for_ready=wait_for_ready)
 
 
 async def say(call: Call, message: bytes, timeout_seconds: float = 10) -> Reply:

@@ -1,6 +1,5 @@
 """`extproc serve`: run the server that Envoy calls."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -88,8 +87,6 @@ def command(
     """  # noqa: D301  \b is click's mark for text that it must not wrap
     tls = _tls(tls_cert, tls_key, tls_client_ca)
     settings = Settings(policy, _addresses(listen, workers), _address(admin, "--admin"), grace, tls, log_level)
-    # gRPC's core writes lines of its own to standard error, which are no JSON; set the variable to see them.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logs.configure(log_level)
     try:
         uvloop.run(Process(settings).run())
