@@ -55,7 +55,7 @@ class RateLimitedLog:
         self._last: dict[str, float] = {}
         self._held: dict[str, int] = {}
 
-    def warning(self, kind: str, event: str, **fields: Any) -> None:  # noqa: ANN401  as structlog's own methods
+    def report(self, kind: str, event: str, **fields: Any) -> None:  # noqa: ANN401  as structlog's own methods
         """Log `event`, unless one of this kind was logged less than a minute ago."""
         now = self._clock()
         if now - self._last.get(kind, -_QUIET_SECONDS) < _QUIET_SECONDS:
@@ -67,8 +67,10 @@ class RateLimitedLog:
 
 def _renderers() -> list[Processor]:
     if sys.stderr.isatty():
-        return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    # Neither form shows local variables: they may hold what a client sent.
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
 
 
 def _adopt_libraries(shared: list[Processor], level: int) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import dataclasses
 import functools
+import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from extproc.policy.plan import Plan
@@ -117,7 +119,7 @@ class ProcessPool:
 
     async def _keep(self, slot: _Slot) -> None:
         """Wait for the slot's process to end and fill the slot again, until the pool drains."""
-        pause, failure = _Pause(), None
+        pause, failure = Pause(), None
         while slot.process is not None:
             how = await slot.process.wait()
             slot.serving = False
@@ -138,16 +140,17 @@ class ProcessPool:
                 slot.process.kill()
 
 
-class _Pause:
+class Pause:
     """How long to wait before a worker is started again: not at all, unless it keeps dying."""
 
-    def __init__(self) -> None:
-        self._died_at = -_HEALTHY_SECONDS
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._died_at = -math.inf
         self._seconds = 0.0
 
     def next_seconds(self) -> float:
         """The wait after a death now."""
-        now = time.monotonic()
+        now = self._clock()
         again = now - self._died_at < _HEALTHY_SECONDS
         self._seconds = min(max(_FIRST_PAUSE_SECONDS, self._seconds * 2), _LAST_PAUSE_SECONDS) if again else 0.0
         self._died_at = now

@@ -5,8 +5,10 @@ docs/performance.md.
 """
 
 import asyncio
+import traceback
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +23,7 @@ from extproc.telemetry.recorder import Recorder
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD = f"/{SERVICE}/Process"
 
+_LOGGED_FRAMES = 6
 _EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
@@ -73,9 +76,8 @@ class Service:
                 raise  # Envoy has reset the stream, so there is no one to send a status to
         except grpc.aio.BaseError as error:
             raise asyncio.CancelledError from error  # the same, noticed while reading or writing
-        except Exception:  # noqa: BLE001  a bug of ours must not fail the request
-            self._recorder.stream_error(StreamError.INTERNAL)
-            self._log.warning(StreamError.INTERNAL, "stream error", exc_info=True)
+        except Exception as error:  # noqa: BLE001  a bug of ours must not fail the request
+            self._count(StreamError.INTERNAL, error)
         finally:
             self._open.discard(task)
             if not self._open:
@@ -110,8 +112,17 @@ class Service:
         if outcome is not None:
             self._recorder.request(outcome)
         for kind in exchange.errors:
-            self._recorder.stream_error(kind)
-            self._log.warning(kind, "stream error", exc_info=exchange.failure)
+            self._count(kind, exchange.failure)
+
+    def _count(self, kind: StreamError, failure: Exception | None) -> None:
+        """Count an error and log where it came from, but not its message, which may quote what a client sent."""
+        self._recorder.stream_error(kind)
+        if failure is None:
+            self._log.report(kind, "stream error")
+            return
+        frames = traceback.extract_tb(failure.__traceback__)[-_LOGGED_FRAMES:]
+        where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        self._log.report(kind, "stream error", exception=type(failure).__name__, where=where)
 
 
 class _Clients:
