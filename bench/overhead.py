@@ -38,11 +38,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def policy_text() -> str:
-    """50 policies on paths, each with a ratio, and two tags."""
+def policy_text(count: int = POLICIES) -> str:
+    """So many policies on paths, each with a ratio, and two tags."""
     policies = [
         {"name": f"service-{n}", "match": {"path": f"/api/service-{n}/{{id}}"}, "sampling": {"ratio": 0.1}}
-        for n in range(POLICIES)
+        for n in range(count)
     ]
     tags = [
         {"tag": "user_id", "request_header": {"name": "x-user-id", "default_value": "unknown"}},

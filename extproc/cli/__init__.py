@@ -28,7 +28,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="extproc")
 def main() -> None:
-    """Trace policies for Envoy: which traces are kept, what they are tagged with, and what they cost in latency.
+    r"""Trace policies for Envoy: which traces are kept, what they are tagged with, and what they cost in latency.
 
     \b
     A first look:      extproc demo

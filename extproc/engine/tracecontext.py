@@ -7,8 +7,12 @@ RANDOMNESS_BITS = 56
 _RANDOMNESS_MASK = (1 << RANDOMNESS_BITS) - 1
 
 # https://www.w3.org/TR/trace-context-2/#traceparent-header: version 00 is exactly this long, a later one may go on
-# after a further dash; ff is no version.
-_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
+# after a further dash; ff is no version, and ids of nothing but zeros are none.
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(.*)",
+    re.DOTALL,
+)
+_ODD = frozenset("13579bdf")  # flags whose lowest bit, sampled, is set
 _RANDOM_VALUE = re.compile(r"(?:^|,)[ \t]*ot=(?:[^,]*;)?rv:([0-9a-f]{14})(?=[;, \t]|$)")
 
 
@@ -27,10 +31,10 @@ def parse_traceparent(text: str | None) -> TraceContext | None:
     found = _TRACEPARENT.fullmatch(text)
     if found is None:
         return None
-    version, trace_id, parent_id, flags, more = found.groups()
-    if not (int(trace_id, 16) and int(parent_id, 16)) or (version == "00" and more):
+    trace_id, flags, more = found.groups()
+    if more and (text.startswith("00-") or not more.startswith("-")):
         return None
-    return TraceContext(trace_id, sampled=bool(int(flags, 16) & 1))
+    return TraceContext(trace_id, sampled=flags[1] in _ODD)
 
 
 def randomness(trace_id: str, tracestate: str | None) -> int:

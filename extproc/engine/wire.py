@@ -149,12 +149,16 @@ def metadata(entries: bytes) -> bytes:
 
     The outer Struct has one entry per namespace, and there is one namespace: the inner Struct is its value.
     """
-    if not entries:
+    size = len(entries)
+    if not size:
         return b""
-    namespace = b"\x2a" + _length(len(entries)) + entries  # Value.struct_value = 5
-    field = _NAMESPACE_KEY + _length(len(namespace)) + namespace
-    fields = b"\x0a" + _length(len(field)) + field  # Struct.fields = 1
-    return b"\x42" + _length(len(fields)) + fields  # ProcessingResponse.dynamic_metadata = 8
+    inner = _length(size)
+    namespace = 1 + len(inner) + size  # Value.struct_value = 5
+    middle = _length(namespace)
+    field = len(_NAMESPACE_KEY) + len(middle) + namespace  # Struct.fields = 1
+    outer = _length(field)
+    fields = _length(1 + len(outer) + field)  # ProcessingResponse.dynamic_metadata = 8
+    return b"".join((b"\x42", fields, b"\x0a", outer, _NAMESPACE_KEY, middle, b"\x2a", inner, entries))
 
 
 def continue_reply(phase: Phase) -> bytes:
@@ -212,8 +216,7 @@ def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
     return encode
 
 
-def _length(number: int) -> bytes:
-    """A length as protobuf writes it: a varint."""
+def _varint(number: int) -> bytes:
     encoded = bytearray()
     while number >= _MORE:
         encoded.append(number & 0x7F | _MORE)
@@ -222,8 +225,12 @@ def _length(number: int) -> bytes:
     return bytes(encoded)
 
 
-_LENGTHS = [_length(number) for number in range(1 << 14)]
-"""Looked up rather than computed: no name and no value of a tag is longer."""
+_LENGTHS = [_varint(number) for number in range(1 << 14)]
+"""Lengths as protobuf writes them; looked up rather than computed, for no name and no value of a tag is longer."""
+
+
+def _length(number: int) -> bytes:
+    return _LENGTHS[number] if number < len(_LENGTHS) else _varint(number)
 
 
 def describe(data: bytes) -> tuple[dict[str, TagValue], Mutation]:

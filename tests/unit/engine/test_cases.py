@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
-from extproc.policy.load import load_text
 
 from extproc.engine.exchange import Engine
+from extproc.policy.load import load_text
 from helpers import read_reply, request_headers, response_headers
 
 CASES = Path(__file__).parents[2] / "data" / "cases"

@@ -2,11 +2,11 @@
 
 from fractions import Fraction
 
-from extproc.policy.load import load_text
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.engine.sample import keeps
+from extproc.policy.load import load_text
 
 TWO_56 = 1 << 56
 
