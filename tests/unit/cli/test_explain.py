@@ -1,0 +1,183 @@
+"""`extproc explain`: what it says, and that it says what the engine does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from extproc.cli import main
+
+CASES = Path(__file__).parents[2] / "data" / "cases"
+POLICY = """
+tracing:
+  sampling: {policy: probabilistic, ratio: 0.1}
+  custom_tags: [{tag: user_id, request_header: {name: x-user-id, default_value: unknown}}]
+  policies:
+    - name: checkout
+      match: {path: "/api/orders/{order_id}", method: [POST, PUT], service: order-service}
+      sampling: {policy: probabilistic, ratio: 0.25}
+      span_name: checkout
+      custom_tags: [{tag: order, path: order_id}, {tag: cache, response_header: {name: x-cache}}]
+    - name: gold
+      match: {headers: {x-tier: gold}, not: {host: "*.internal"}}
+      sampling: {policy: always_on}
+    - name: orders
+      match: {path: "/api/orders/*", query: {page: {present: true}}}
+"""
+KEPT = "0af7651916cd43dd84c0000000000000"
+CHECKOUT = ("POST", "https://shop.example.com/api/orders/7?page=2", "--service", "order_service", "--trace-id", KEPT)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    """The file."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return str(path)
+
+
+def explain(*arguments: str) -> Any:  # noqa: ANN401  JSON
+    """The JSON form."""
+    result = CliRunner().invoke(main, ["explain", *arguments, "--format", "json"])
+    assert 0 == result.exit_code, result.output
+    return json.loads(result.stdout)
+
+
+def text(*arguments: str) -> str:
+    """The text form."""
+    result = CliRunner().invoke(main, ["explain", *arguments])
+    assert 0 == result.exit_code, result.output
+    return result.stdout
+
+
+def test_text(policy: str) -> None:
+    """The text names each policy's verdict, the arithmetic, the tags and what Envoy is told."""
+    expected = f"""\
+POST /api/orders/7?page=2   host shop.example.com   service order_service
+
+Policies
+  checkout  decides: every field holds
+  gold      headers.x-tier: expected gold, got nothing
+  orders    would match too, but comes later
+
+Decision
+  kept: policy checkout samples probabilistic 0.25
+  trace {KEPT}
+  R = c0000000000000 >= T = c0000000000000
+
+Dynamic metadata, from which Envoy takes its tags
+  order = 7
+  sampling.policy = checkout
+  sampling.probability = 0.25
+  sampling.reason = policy
+  span_name = checkout
+  user_id = unknown
+  cache, once the response is there
+
+Header mutations
+  set x-envoy-force-trace: true
+  clear_route_cache: true
+"""
+    assert expected == text(policy, *CHECKOUT)
+
+
+def test_json(policy: str) -> None:
+    """The JSON has the same as data."""
+    found = explain(policy, *CHECKOUT)
+    assert [("checkout", True, True), ("gold", False, False), ("orders", True, False)] == [
+        (entry["name"], entry["matches"], entry["decides"]) for entry in found["policies"]
+    ]
+    assert ("headers.x-tier", "gold", None) == tuple(found["policies"][1][key] for key in ("failed", "expected", "got"))
+    assert {
+        "policy": "checkout",
+        "reason": "policy",
+        "sampled": True,
+        "trace_id": KEPT,
+        "sampling": {"policy": "probabilistic", "ratio": 0.25, "parent": "respect"},
+        "randomness": "c0000000000000",
+        "threshold": "c0000000000000",
+    } == found["decision"]
+    assert {"order_id": "7"} == found["captures"]
+    assert "7" == found["tags"]["order"]
+    assert ["cache"] == found["tags_from_response"]
+    assert {"set_headers": {"x-envoy-force-trace": "true"}, "clear_route_cache": True} == found["mutations"]
+
+
+def test_a_parent_decides(policy: str) -> None:
+    """A traceparent among the headers is followed, and no mutation is needed for it."""
+    parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    found = explain(policy, "GET", "/x", "-H", parent)
+    assert ("parent", True) == (found["decision"]["reason"], found["decision"]["sampled"])
+    assert "0af7651916cd43dd8448eb211c80319c" == found["decision"]["trace_id"]
+    assert None is found["decision"]["randomness"]
+    assert "the caller's traceparent says so" in text(policy, "GET", "/x", "-H", parent)
+
+
+def test_fields_that_fail(policy: str) -> None:
+    """Each policy names the first field that does not hold, with what was expected and what is there."""
+    headers = ("-H", "X-Tier: gold", "-H", "Host: shop.internal:8080")
+    found = explain(policy, "GET", "/api/orders/7", *headers)
+    assert [
+        ("service", "order-service", ""),
+        ("not.host", "anything but *.internal", "shop.internal"),
+        ("query.page", "present", None),
+    ] == [(entry["failed"], entry["expected"], entry["got"]) for entry in found["policies"]]
+    assert ("default", "default") == (found["decision"]["policy"], found["decision"]["reason"])
+    assert "the default sampling samples probabilistic 0.1" in text(policy, "GET", "/api/orders/7", *headers)
+
+
+def test_disabled(tmp_path: Path) -> None:
+    """A file that switches tracing off is said to have done so."""
+    path = tmp_path / "policy.yaml"
+    path.write_text("tracing: {enabled: false}\n")
+    assert "not kept: tracing.enabled is false" in text(str(path), "GET", "/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("GET", "/", "--trace-id", "12"), "expected 32 hex digits that are not all zero, got '12'"),
+        (("GET", "/", "--trace-id", "0" * 32), "expected 32 hex digits"),
+        (("GET", "/", "-H", "oops"), "expected 'name: value', got 'oops'"),
+        (("GET",), "Missing argument 'URL'"),
+    ],
+)
+def test_usage(policy: str, arguments: tuple[str, ...], message: str) -> None:
+    """A mistake on the command line is a usage error that says what to write."""
+    result = CliRunner().invoke(main, ["explain", policy, *arguments])
+    assert 2 == result.exit_code
+    assert message in result.stderr
+
+
+def test_a_bad_policy(tmp_path: Path) -> None:
+    """A file with problems is not explained: they are printed, and the exit code is 1."""
+    path = tmp_path / "policy.yaml"
+    path.write_text("tracing: {sampling: {ratio: 2}}\n")
+    result = CliRunner().invoke(main, ["explain", str(path), "GET", "/"])
+    assert 1 == result.exit_code
+    assert "policy.yaml:1:22: sampling.ratio: expected a number from 0 to 1, got 2" in result.stderr
+
+
+def matching_cases() -> list[Any]:
+    """The cases of matching.yaml, which the engine passes too."""
+    document = yaml.safe_load((CASES / "matching.yaml").read_text())
+    usable = [case for case in document["cases"] if (case["request"].get("path") or "").startswith("/")]
+    return [pytest.param(document["policy"], case, id=case["name"]) for case in usable]
+
+
+@pytest.mark.parametrize(("document", "case"), matching_cases())
+def test_explain_agrees_with_the_engine(tmp_path: Path, document: object, case: dict[str, Any]) -> None:
+    """The winner that explain shows is the engine's, and it is the first policy that it shows as matching."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    request = case["request"]
+    headers = {"host": request.get("host", "localhost")} | request.get("headers", {})
+    arguments = [f"-H{name}: {value}" for name, value in headers.items()]
+    service = request.get("service", "a-service")
+    found = explain(str(path), request.get("method", "GET"), request["path"], "--service", service, *arguments)
+    assert case["expect"]["policy"] == found["decision"]["policy"]
+    matching = [entry["name"] for entry in found["policies"] if entry["matches"]]
+    assert case["expect"]["policy"] == (matching[0] if matching else "default")
