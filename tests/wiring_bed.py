@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,9 @@ def printed(policy: str, *arguments: str) -> str:
     return str(result.stdout)
 
 
+Edit = Callable[[str], str]
+"""What a test changes in the printed text."""
+
 KEEP = {"x-keep": "1"}
 """The scripted server keeps the trace of a request with this header."""
 
@@ -68,17 +71,40 @@ def flags(headers: dict[str, str]) -> str:
 
 @dataclass(slots=True)
 class Scripted:
-    """A server that answers every message, and asks for a trace where the request's x-keep says so."""
+    """A server that answers every message, and asks for a trace where the request's x-keep says so.
+
+    It may be `silent`, or `absent` from its socket.
+    """
 
     set_headers: list[str] = field(default_factory=lambda: ["x-envoy-force-trace"])
     received: list[wire.ProcessingRequest] = field(default_factory=list)
     silent: bool = False
+    absent: bool = False
     socket: Path | None = None
     credentials: grpc.ServerCredentials | None = None
-    ended: int = 0
 
-    def handlers(self) -> "tuple[grpc.GenericRpcHandler[Any, Any], ...]":
-        """The ext_proc service, and the health service that Envoy's health check asks."""
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Listen, unless absent, and say where."""
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers(self._handlers())
+        where = f"unix:{self.socket}"
+        if not self.socket:
+            where = f"127.0.0.1:{self._bind(server)}"
+        elif not self.absent:
+            server.add_insecure_port(where)
+        await server.start()
+        try:
+            yield where
+        finally:
+            await server.stop(None)
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        if self.credentials:
+            return server.add_secure_port("127.0.0.1:0", self.credentials)
+        return server.add_insecure_port("127.0.0.1:0")
+
+    def _handlers(self) -> "tuple[grpc.GenericRpcHandler[Any, Any], ...]":
         process = grpc.stream_stream_rpc_method_handler(self._process)
         health = grpc.unary_unary_rpc_method_handler(self._healthy)
         return (
@@ -86,30 +112,18 @@ class Scripted:
             grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": health}),
         )
 
-    def bind(self, server: grpc.aio.Server) -> str:
-        """Listen where this server is to be found, and return that."""
-        if self.socket:
-            server.add_insecure_port(f"unix:{self.socket}")
-            return f"unix:{self.socket}"
-        if self.credentials:
-            return f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', self.credentials)}"
-        return f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-
     async def _healthy(self, request: bytes, context: object) -> bytes:
         del request, context
         return b"\x08\x01"
 
     async def _process(self, requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
         del context
-        try:
-            async for message in requests:
-                request = wire.ProcessingRequest.FromString(message)
-                self.received.append(request)
-                if self.silent:
-                    await asyncio.Event().wait()
-                yield self._answer(request).SerializeToString()
-        finally:
-            self.ended += 1
+        async for message in requests:
+            request = wire.ProcessingRequest.FromString(message)
+            self.received.append(request)
+            if self.silent:
+                await asyncio.Event().wait()
+            yield self._answer(request).SerializeToString()
 
     def _answer(self, request: wire.ProcessingRequest) -> wire.ProcessingResponse:
         phase = request.WhichOneof("request")
@@ -171,33 +185,31 @@ class Bed:
 
 
 @asynccontextmanager
-async def _running(policy: str, server: Scripted, arguments: tuple[str, ...], *, healthy: bool) -> AsyncIterator[Bed]:
+async def _running(
+    policy: str, server: Scripted, arguments: tuple[str, ...], *, edit: Edit, healthy: bool
+) -> AsyncIterator[Bed]:
     seen: list[dict[str, str]] = []
     release = asyncio.Event()
-    upstream = await _upstream(seen, release)
-    grpc_server = grpc.aio.server()
-    grpc_server.add_generic_rpc_handlers(server.handlers())
-    listen = server.bind(grpc_server)
-    await grpc_server.start()
-    collector = OtlpReceiver()
-    await collector.start()
-    config = printed(
-        policy,
-        *("--upstream", f"users=127.0.0.1:{upstream.addresses[0][1]}"),
-        *("--listen", listen),
-        *("--collector", f"127.0.0.1:{collector.port}"),
-        *("--envoy-listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0"),
-        *arguments,
-    )
-    try:
-        async with EnvoyProcess(config) as envoy, aiohttp.ClientSession() as client:
-            if healthy:
-                await envoy.wait_for_stat("cluster.extproc.membership_healthy", 1)
-            yield Bed(envoy, server, collector, client, seen, release)
-    finally:
-        await grpc_server.stop(None)
-        await collector.stop()
-        await upstream.cleanup()
+    async with AsyncExitStack() as stack:
+        upstream = await _upstream(seen, release)
+        stack.push_async_callback(upstream.cleanup)
+        collector = OtlpReceiver()
+        stack.push_async_callback(collector.stop)
+        await collector.start()
+        listen = await stack.enter_async_context(server.serving())
+        config = printed(
+            policy,
+            *("--upstream", f"users=127.0.0.1:{upstream.addresses[0][1]}"),
+            *("--listen", listen),
+            *("--collector", f"127.0.0.1:{collector.port}"),
+            *("--envoy-listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0"),
+            *arguments,
+        )
+        envoy = await stack.enter_async_context(EnvoyProcess(edit(config)))
+        client = await stack.enter_async_context(aiohttp.ClientSession())
+        if healthy:
+            await envoy.wait_for_stat("cluster.extproc.membership_healthy", 1)
+        yield Bed(envoy, server, collector, client, seen, release)
 
 
 async def _upstream(seen: list[dict[str, str]], release: asyncio.Event) -> web.AppRunner:
@@ -224,12 +236,13 @@ def run(
     check: Callable[[Bed], Awaitable[None]],
     *arguments: str,
     server: Scripted | None = None,
+    edit: Edit = str,
     healthy: bool = True,
 ) -> None:
-    """Run a check against a running Envoy, which has found the server if that is to be `healthy`."""
+    """Run a check against an Envoy with the edited configuration, which has found the server if that is `healthy`."""
 
     async def main() -> None:
-        async with _running(policy, server or Scripted(), arguments, healthy=healthy) as bed:
+        async with _running(policy, server or Scripted(), arguments, edit=edit, healthy=healthy) as bed:
             await check(bed)
 
     asyncio.run(main())

@@ -212,24 +212,24 @@ def test_what_a_bare_policy_leaves_out(run: Run) -> None:
             _ORDERS,
             _POLICY.replace("always_on}\n      span", "always_on, parent: ignore}\n      span"),
             (
-                "warning: `parent: ignore` has no effect in orders: Envoy follows the decision of a traceparent that it "
-                "sees; with --edge it does not see any\n"
+                "warning: `parent: ignore` has no effect in orders: Envoy follows the decision of a traceparent that "
+                "it sees; with --edge it does not see any\n"
             ),
         ),
         (
             ("--upstream", "orders=127.0.0.1:1"),
             _POLICY,
             (
-                "warning: policy orders is for service order-service, and no --upstream has that name: it will match no "
-                "request\n"
+                "warning: policy orders is for service order-service, and no --upstream has that name: it will match "
+                "no request\n"
             ),
         ),
         (
             (*_ORDERS, "--collector", "otel:4318"),
             _POLICY,
             (
-                "warning: the collector's port 4318 is usually OTLP over HTTP; Envoy sends its spans by gRPC: name that "
-                "port with --collector HOST:4317\n"
+                "warning: the collector's port 4318 is usually OTLP over HTTP; Envoy sends its spans by gRPC: name "
+                "that port with --collector HOST:4317\n"
             ),
         ),
     ],
