@@ -6,10 +6,7 @@ import signal
 import socket
 import sys
 
-import uvloop
-
-from extproc.policy.plan import Plan
-from extproc.server import logs
+from extproc.server import logs, runtime
 from extproc.server.listen import ListenError, release
 from extproc.server.pipe import Answer, Collect, Done, Drain, Failed, Frame, Pipe, Question, Start, Started, Swap
 from extproc.server.tls import TlsError
@@ -52,17 +49,17 @@ class Child:
 
     async def _answer(self, question: Question) -> Answer | None:
         match question:
-            case Swap(plan):
-                return await self._swap(plan)
+            case Swap():
+                return await self._swap(question)
             case Collect():
                 return self._worker.collect()
             case Drain(grace_seconds):
                 self._drain(grace_seconds)
         return None
 
-    async def _swap(self, plan: Plan) -> Done | Failed:
+    async def _swap(self, swap: Swap) -> Done | Failed:
         try:
-            await self._worker.swap(plan)
+            await self._worker.swap(await asyncio.to_thread(swap.plan))
         except Exception as error:  # noqa: BLE001  whatever an engine makes of a plan, the one that it has goes on
             return Failed(repr(error))
         return Done()
@@ -89,6 +86,7 @@ async def main(descriptor: int) -> int:
     start: Start = frame.body
     logs.configure(start.log_level, worker=start.number)
     child = Child(pipe, start)
+    runtime.settle()
     answer = await child.start()
     pipe.send(Frame(frame.number, answer))
     if isinstance(answer, Failed):
@@ -100,4 +98,4 @@ async def main(descriptor: int) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor drains us
-    sys.exit(uvloop.run(main(int(sys.argv[1]))))
+    sys.exit(runtime.run(main(int(sys.argv[1]))))

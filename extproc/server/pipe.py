@@ -6,6 +6,8 @@ unpickled.
 """
 
 import asyncio
+import dataclasses
+import itertools
 import pickle
 import socket
 import struct
@@ -19,6 +21,7 @@ from extproc.server.worker import WorkerSettings
 from extproc.telemetry.delta import Delta
 
 _LENGTH = struct.Struct("!Q")
+_PIECE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,25 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Serve new requests by this Plan. Answered by Done or Failed."""
+    """Serve new requests by this Plan. Answered by Done or Failed.
 
-    plan: Plan
+    The Plan travels in pieces: unpickling holds the interpreter until it is done, and streams have to go on.
+    """
+
+    head: Plan
+    pieces: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Swap":
+        """Pack a Plan."""
+        starts = range(0, len(plan.policies), _PIECE)
+        pieces = tuple(pickle.dumps(plan.policies[start : start + _PIECE]) for start in starts)
+        return cls(dataclasses.replace(plan, policies=()), pieces)
+
+    def plan(self) -> Plan:
+        """Unpack the Plan. To be called in a thread, which lets others run after each piece."""
+        pieces = (pickle.loads(piece) for piece in self.pieces)  # noqa: S301  see the top
+        return dataclasses.replace(self.head, policies=tuple(itertools.chain.from_iterable(pieces)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from extproc.policy.plan import Plan
+from extproc.server import runtime
 from extproc.server.address import Address
 from extproc.server.admin import Admin, is_loopback
 from extproc.server.listen import release
@@ -81,6 +82,7 @@ class Process:
             asyncio.get_running_loop().add_signal_handler(number, self._stop, number)
         plan = await self._file.load()
         self._exporter = Exporter(self._store, plan.collector, plan.attributes)
+        runtime.settle()
         try:
             addresses = await self._pool.start(plan)
             admin = await self._admin.start(self._settings.admin)

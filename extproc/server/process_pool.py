@@ -69,9 +69,8 @@ class ProcessPool:
     async def swap(self, plan: Plan) -> None:
         """See Pool. A worker that is being started just now gets the plan when it is."""
         before, self._plan = self._plan, plan
-        answers = await asyncio.gather(
-            *(slot.process.ask(Swap(plan), _SWAP_SECONDS) for slot in self._slots if slot.process)
-        )
+        swap = Swap.of(plan)
+        answers = await asyncio.gather(*(slot.process.ask(swap, _SWAP_SECONDS) for slot in self._slots if slot.process))
         refusals = [answer.reason for answer in answers if isinstance(answer, Failed)]
         if refusals:
             self._plan = before
@@ -113,7 +112,7 @@ class ProcessPool:
                 slot.process.kill()
                 raise ListenError(f"worker {slot.number} did not start")
         if plan is not self._plan:
-            await slot.process.ask(Swap(self._plan), _SWAP_SECONDS)
+            await slot.process.ask(Swap.of(self._plan), _SWAP_SECONDS)
         slot.serving = True
         get_logger().info("worker started", worker=slot.number, pid=slot.process.pid)
 

@@ -11,7 +11,7 @@ from extproc.server.process_pool import Pause
 def test_frames_arrive_whole_and_in_order() -> None:
     """Large or small, what one end sends the other receives; a closed end reads as None."""
     plan = load_text(b"tracing: {attributes: {a: '%s'}}" % (b"x" * 200_000), "policy.yaml", {})
-    frames = [Frame(1, Collect()), Frame(2, Swap(plan)), Frame(3, Collect())]
+    frames = [Frame(1, Collect()), Frame(2, Swap.of(plan)), Frame(3, Collect())]
 
     async def talk() -> list[Frame | None]:
         near, far = socket.socketpair()
@@ -25,6 +25,16 @@ def test_frames_arrive_whole_and_in_order() -> None:
         return received
 
     assert [*frames, None] == asyncio.run(talk())
+
+
+def test_plan_arrives_as_it_was_sent() -> None:
+    """A Plan survives being taken to pieces, whatever the number of its policies."""
+    for count in (0, 1, 20, 45):
+        policies = b"".join(b"    - {match: {path: '/p%d'}, sampling: {policy: always_on}}\n" % n for n in range(count))
+        text = b"tracing:\n  policies:%s\n" % (b"\n" + policies if count else b" []")
+        plan = load_text(text, "policy.yaml", {})
+        assert count == len(plan.policies)
+        assert plan == Swap.of(plan).plan()
 
 
 def test_worker_that_keeps_dying_is_started_ever_later() -> None:
