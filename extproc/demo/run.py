@@ -147,6 +147,11 @@ def _choose(evidence: Evidence) -> tuple[SpanSeen, ...]:
     best: dict[object, SpanSeen] = {}
     for span in evidence.spans:
         key = span.tags.get("sampling.policy", "default")
-        if key not in best or len(span.tags) > len(best[key].tags):
+        if key not in best or _richness(span) > _richness(best[key]):
             best[key] = span
-    return tuple(sorted(best.values(), key=lambda span: -len(span.tags))[:_SHOWN_SPANS])
+    return tuple(sorted(best.values(), key=_richness, reverse=True)[:_SHOWN_SPANS])
+
+
+def _richness(span: SpanSeen) -> int:
+    """How many tags it has, but for Envoy's `error`: an ordinary request shows as much as one that went wrong."""
+    return len(span.tags.keys() - {"error"})
