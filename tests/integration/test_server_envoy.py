@@ -9,7 +9,7 @@ from pathlib import Path
 from server_process import POLICY
 from system import System, free_port, running
 
-FAIL_CLOSED = ("--fail-closed",)
+FAIL_CLOSED = ("--fail-closed", "--message-timeout", "5s")  # a slow machine is not what is tried here
 
 
 def worker_pid(system: System, worker: int) -> int:
