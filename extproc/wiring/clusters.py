@@ -27,7 +27,9 @@ def extproc_cluster(settings: Settings) -> cluster.Cluster:
         circuit_breakers=_breakers(),
         typed_extension_protocol_options=_http2(),
         dns_lookup_family=_lookup_family(settings.endpoints),
-        common_lb_config=cluster.ClusterCommonLbConfig(healthy_panic_threshold=types.Percent(value=0.0)),
+        common_lb_config=cluster.ClusterCommonLbConfig(
+            healthy_panic_threshold=types.Percent(value=0.0), update_merge_window=timedelta(0)
+        ),
         transport_socket=extproc_socket(settings.tls, settings.endpoints) if settings.tls else None,
     )
 

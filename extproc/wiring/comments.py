@@ -60,7 +60,8 @@ _ALWAYS = {
         "the filter under load."
     ),
     (EXTPROC_CLUSTER, "common_lb_config"): (
-        "With no healthy worker the filter fails at once; by default Envoy would try the dead ones."
+        "With no healthy worker the filter fails at once; by default Envoy would try the dead ones. A worker's health "
+        "counts from the moment it is known; by default Envoy may wait a second, to merge changes."
     ),
     (EXTPROC_CLUSTER, "transport_socket"): "TLS to extproc; its certificate has to name the host that is dialled.",
     (COLLECTOR_CLUSTER, "transport_socket"): "trusted_ca is where most Linux images keep the system's CAs.",

@@ -176,6 +176,21 @@ def test_a_server_that_comes_later_is_found(policy: str, tmp_path: Path) -> None
     run(policy, check, server=Scripted(socket=path, absent=True), healthy=False)
 
 
+def test_every_worker_takes_part_as_soon_as_it_is_found(policy: str, tmp_path: Path) -> None:
+    """Of workers that come at the same time none is left waiting."""
+    workers = [Scripted(socket=tmp_path / name) for name in ("a", "b")]
+
+    async def check(bed: Bed) -> None:
+        async with workers[0].serving(), workers[1].serving():
+            await bed.envoy.wait_for_stat("cluster.extproc.membership_healthy", 2)
+            for _ in range(40):
+                await bed.get()
+        assert all(worker.received for worker in workers)
+
+    absent = Scripted(socket=workers[0].socket, absent=True)
+    run(policy, check, "--listen", f"unix:{workers[1].socket}", server=absent, healthy=False)
+
+
 def test_the_stream_lasts_as_long_as_the_response(policy: str) -> None:
     """Envoy keeps the stream to the server open until the response has been sent."""
     closed = "http.http.ext_proc.streams_closed"
