@@ -11,7 +11,7 @@ _EDGE = (
     "Before Envoy decides about the trace: callers here are not trusted, so neither our helper headers nor a trace "
     "of their own get past this line."
 )
-_FAIL_OPEN = "Without an answer the request goes on as if the filter were not there: no trace, no tags."
+_FAIL_OPEN = "Without an answer the request goes on as if the filter were not there: no new trace, no tags."
 _FAIL_CLOSED = "Without an answer the request fails: 500, or 504 after message_timeout."
 
 _ALWAYS = {
