@@ -10,14 +10,15 @@ from extproc.engine.match import Index
 from extproc.engine.outcome import Phase, Reason
 from extproc.engine.request import Request
 from extproc.engine.sample import Decision
-from extproc.engine.tracecontext import RANDOMNESS_BITS, TraceContext, parse_traceparent, randomness
-from extproc.policy.plan import Match, Plan, Policy, TagSource
+from extproc.engine.scan import TagValue
+from extproc.engine.tracecontext import RANDOMNESS_BITS, TraceContext, randomness, trace_randomness
+from extproc.policy.plan import Plan, Policy, TagSource
 
 FORCE_TRACE = wire.Mutation(set_headers=(("x-envoy-force-trace", "true"),), clear_route_cache=True)
 """Makes Envoy decide again on a trace that it has begun unsampled, and keep it."""
 
-_REQUEST_HEADERS = frozenset({":method", ":path", ":authority", ":scheme", "traceparent", "tracestate"})
-_RESPONSE_HEADERS = frozenset({":status"})
+_ALWAYS = {":method", ":path", ":authority", ":scheme", "traceparent", "tracestate", ":status"}
+_HEADER_SOURCES = {TagSource.REQUEST_HEADER, TagSource.RESPONSE_HEADER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class Prepared:
             self._replies[decision] = reply
         return reply
 
-    def _metadata(self, decision: Decision) -> dict[str, wire.TagValue]:
-        metadata: dict[str, wire.TagValue] = {"sampling.reason": str(decision.reason)}
+    def _metadata(self, decision: Decision) -> dict[str, TagValue]:
+        metadata: dict[str, TagValue] = {"sampling.reason": str(decision.reason)}
         if decision.reason is Reason.DISABLED:
             return metadata
         if self.policy.index >= 0:
@@ -63,11 +64,10 @@ class Decider:
     """All policies of a Plan.
 
     Attributes:
-        request_headers: names of the request headers that matching, tags and decisions read.
-        response_headers: names of the response headers that tags and metrics read.
+        wanted: names of the headers that matching, tags, decisions and metrics read, by their bytes.
     """
 
-    __slots__ = ("_default", "_draw", "_enabled", "_index", "_prepared", "request_headers", "response_headers")
+    __slots__ = ("_default", "_draw", "_enabled", "_index", "_prepared", "wanted")
 
     def __init__(self, plan: Plan, draw: Callable[[], int] = lambda: random.getrandbits(RANDOMNESS_BITS)) -> None:
         self._enabled = plan.enabled
@@ -75,11 +75,8 @@ class Decider:
         self._index = Index(plan.policies)
         self._prepared = [Prepared(policy, Tags(policy)) for policy in plan.policies]
         self._default = Prepared(plan.default, Tags(plan.default))
-        everyone = (*plan.policies, plan.default)
-        self.request_headers = _REQUEST_HEADERS.union(*map(_request_headers, everyone))
-        self.response_headers = _RESPONSE_HEADERS.union(
-            tag.key for policy in everyone for tag in policy.tags if tag.source is TagSource.RESPONSE_HEADER
-        )
+        names = _ALWAYS.union(*map(_headers, (*plan.policies, plan.default)))
+        self.wanted = {name.encode(): name for name in names}
 
     def policy(self, request: Request) -> Prepared:
         """The policy that decides on `request`, or the default."""
@@ -100,19 +97,11 @@ class Decider:
         """R of the request's trace; drawn at random where nobody has named the trace."""
         if parent is not None:
             return randomness(parent.trace_id, request.headers.get("tracestate"))
-        begun = parse_traceparent(traceparent)
-        return randomness(begun.trace_id, None) if begun is not None else self._draw()
+        begun = trace_randomness(traceparent)
+        return self._draw() if begun is None else begun
 
 
-def _request_headers(policy: Policy) -> frozenset[str]:
-    names = {name for match in (policy.match, policy.exclude) for name in _match_headers(match)}
-    for tag in policy.tags:
-        if tag.source is TagSource.REQUEST_HEADER:
-            names.add(tag.key)
-        elif tag.source is TagSource.COOKIE:
-            names.add("cookie")
-    return frozenset(names)
-
-
-def _match_headers(match: Match) -> tuple[str, ...]:
-    return tuple(name for name, _ in match.headers)
+def _headers(policy: Policy) -> set[str]:
+    names = {name for match in (policy.match, policy.exclude) for name, _ in match.headers}
+    names.update(tag.key for tag in policy.tags if tag.source in _HEADER_SOURCES)
+    return names | ({"cookie"} if any(tag.source is TagSource.COOKIE for tag in policy.tags) else set())

@@ -1,25 +1,28 @@
 """The tags of a policy, each as a function from what was received to a value."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from hashlib import sha256
 
 from extproc.engine import wire
 from extproc.engine.request import Request
-from extproc.engine.wire import TagValue
+from extproc.engine.scan import TagValue
 from extproc.policy.plan import PathPattern, Policy, SegmentKind, Tag, TagSource, Transform
 
 REDACTED = "REDACTED"
 
 
-@dataclass(slots=True)
 class Received:
-    """What a tag may read: the request, and the message at hand with its headers and attributes."""
+    """What a tag may read: the request, and the message at hand with its attributes and, of a response, its headers."""
 
-    request: Request
-    message: wire.Message
-    attributes: wire.Attributes
-    response_headers: dict[str, str] = field(default_factory=dict)
+    __slots__ = ("attributes", "data", "request", "response_headers")
+
+    def __init__(
+        self, request: Request, data: bytes, attributes: dict[str, TagValue], response_headers: dict[str, str]
+    ) -> None:
+        self.request = request
+        self.data = data
+        self.attributes = attributes
+        self.response_headers = response_headers
 
 
 _Read = Callable[[Received], TagValue | None]
@@ -33,7 +36,7 @@ class Tags:
         in_response: whether some tag has to wait for response headers.
     """
 
-    __slots__ = ("_request", "_response", "constants", "in_response")
+    __slots__ = ("_headers", "_request", "_response", "constants", "in_response")
 
     def __init__(self, policy: Policy) -> None:
         self.constants: dict[str, TagValue] = {
@@ -41,23 +44,37 @@ class Tags:
         }
         read = [tag for tag in policy.tags if tag.source is not TagSource.CONSTANT]
         path = policy.match.path
-        self._request = [_encoder(tag, path) for tag in read if not tag.in_response]
+        # Most tags are plain request headers: they take a loop, the others a few calls each.
+        plain = [tag for tag in read if tag.source is TagSource.REQUEST_HEADER and tag.transform is Transform.NONE]
+        self._headers = [(tag.key, *_entry(tag)) for tag in plain]
+        self._request = [_encoder(tag, path) for tag in read if not tag.in_response and tag not in plain]
         self._response = [_encoder(tag, path) for tag in read if tag.in_response]
         self.in_response = bool(self._response)
 
     def of_request(self, received: Received) -> bytes:
         """The metadata entries that the request settles."""
-        return b"".join([encode(received) for encode in self._request])
+        headers, entries = received.request.headers, b""
+        for key, encode, absent in self._headers:
+            value = headers.get(key)
+            entries += absent if value is None else encode(value)
+        for encoded in self._request:
+            entries += encoded(received)
+        return entries
 
     def of_response(self, received: Received) -> bytes:
         """The metadata entries that the response settles."""
         return b"".join([encode(received) for encode in self._response])
 
 
+def _entry(tag: Tag) -> tuple[Callable[[TagValue], bytes], bytes]:
+    """How a value of this tag is encoded, and what stands for a missing one."""
+    encode = wire.tag_encoder(tag.name)
+    return encode, encode(tag.default) if tag.default is not None else b""
+
+
 def _encoder(tag: Tag, path: PathPattern | None) -> Callable[[Received], bytes]:
     read = _transformed(_reader(tag, path), tag.transform)
-    encode = wire.tag_encoder(tag.name)
-    absent = encode(tag.default) if tag.default is not None else b""
+    encode, absent = _entry(tag)
 
     def encoded(received: Received) -> bytes:
         value = read(received)
@@ -87,9 +104,9 @@ def _reader(tag: Tag, path: PathPattern | None) -> _Read:  # noqa: PLR0911  one 
         case TagSource.RESPONSE_HEADER:
             return lambda received: received.response_headers.get(key)
         case TagSource.ATTRIBUTE:
-            return lambda received: wire.scalar(received.attributes.get(key))
+            return lambda received: received.attributes.get(key)
         case TagSource.METADATA:
-            return lambda received: wire.read_metadata(received.message, key, tag.metadata_path)
+            return lambda received: wire.read_metadata(received.data, key, tag.metadata_path)
         case TagSource.QUERY:
             return lambda received: received.request.query.get(key)
         case TagSource.COOKIE:

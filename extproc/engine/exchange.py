@@ -3,7 +3,8 @@
 No I/O and no clock: the caller hands in bytes and the time.
 """
 
-from collections.abc import Callable
+import math
+import re
 
 from extproc.engine import wire
 from extproc.engine.decide import Decider, Prepared
@@ -13,10 +14,14 @@ from extproc.engine.order import LEGAL, START, State
 from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Phase, Reason, StreamError
 from extproc.engine.request import Request, method_label
 from extproc.engine.sample import Decision
+from extproc.engine.scan import NO_BODIES, Head, TagValue
 from extproc.engine.tracecontext import parse_traceparent
 from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY, Plan
 
+_RESPONSE_HEADERS = b"\x1a"  # the first byte of a message with response headers
 _SERVER_ERROR = 500
+_STATUS = re.compile("[0-9]{3}")
+_PORT = re.compile("[0-9]{1,5}")
 
 
 class Engine:
@@ -38,7 +43,7 @@ class Exchange:
 
     Attributes:
         phase: the phase of the message last received.
-        errors: what went wrong on this stream; each was answered with 'continue unchanged'.
+        errors: what went wrong on this stream; each was answered with 'continue unchanged'. Complete after `finish`.
         failure: the exception behind the last StreamError.INTERNAL.
         client: address and port of the downstream connection, where Envoy sends `source.address`.
         answered_at: when request headers were answered, in the caller's seconds; the caller may move it to the moment
@@ -49,14 +54,12 @@ class Exchange:
         "_bodies",
         "_decider",
         "_decision",
-        "_flags",
-        "_port",
         "_prepared",
         "_request",
         "_responded_at",
+        "_response",
         "_started_at",
         "_state",
-        "_status",
         "_traceparent",
         "answered_at",
         "client",
@@ -72,10 +75,8 @@ class Exchange:
         self._request: Request | None = None
         self._prepared: Prepared | None = None
         self._decision: Decision | None = None
-        self._bodies = wire.NO_BODIES
-        self._status = 0
-        self._flags = 0
-        self._port = 0
+        self._bodies = NO_BODIES
+        self._response: bytes | None = None
         self._started_at: float | None = None
         self._responded_at: float | None = None
         self.answered_at: float | None = None
@@ -89,30 +90,24 @@ class Exchange:
         if self._started_at is None:
             self._started_at = now
         try:
-            message, self.phase = wire.parse(data)
+            content = self._read(data)
+            return self._answer(data, content, now) if self._advance() else self._unchanged(StreamError.PROTOCOL)
         except wire.UnreadableError:
             self.phase = wire.guess_phase(data) or self._expected_phase()
             return self._unchanged(StreamError.UNREADABLE)
-        state = LEGAL.get((self._state, self.phase))
-        if state is None:
-            return self._unchanged(StreamError.PROTOCOL)
-        self._state, first = state, self._state is START
-        try:
-            if first:
-                self._bodies = wire.read_bodies(message)
-            return _HANDLERS[self.phase](self, message, now)
         except Exception as error:  # noqa: BLE001  a bug of ours must not become the request's
             self.failure = error
             return self._unchanged(StreamError.INTERNAL)
 
     def finish(self, now: float, *, shutdown: bool = False) -> Outcome | None:
-        """What became of the request, once its stream has ended; None if no message ever came.
+        """What became of the request, once its stream has ended at `now`; None if no message ever came.
 
-        `shutdown` says that we ended the stream and not Envoy.
+        `shutdown` says that we ended the stream and not Envoy. Call it once; it may be called later than `now`.
         """
         if self._started_at is None:
             return None
         request, decision, prepared = self._request, self._decision, self._prepared
+        status, flags, port = self._read_response()
         upstream = downstream = None
         if self._responded_at is not None and self.answered_at is not None:
             upstream = self._responded_at - self.answered_at
@@ -122,21 +117,45 @@ class Exchange:
             path=prepared.policy.path_template if prepared else ANY_PATH,
             service=(request.service if request else "") or UNKNOWN_SERVICE,
             scheme="https" if request and request.headers.get(":scheme") == "https" else "http",
-            status_code=self._status,
+            status_code=status,
             policy=prepared.policy.name if prepared else DEFAULT_POLICY,
             reason=decision.reason if decision else Reason.DEFAULT,
             sampled=decision.sampled if decision else False,
             duration_seconds=now - self._started_at,
             upstream_seconds=upstream,
             downstream_seconds=downstream,
-            upstream_port=self._port,
-            error_type=self._error_type(shutdown=shutdown),
+            upstream_port=port,
+            error_type=_error_type(status, flags, shutdown=shutdown),
         )
 
-    def _error_type(self, *, shutdown: bool) -> str | None:
-        if not self._status:
-            return "server_shutdown" if shutdown else "stream_reset"
-        return error_flag(self._flags) or ("5xx" if self._status >= _SERVER_ERROR else None)
+    def _read(self, data: bytes) -> Head | wire.Message | None:
+        """What the message says; None for response headers that change nothing in the reply.
+
+        Those are read in `finish`, which is in no hurry.
+        """
+        if data.startswith(_RESPONSE_HEADERS) and not (self._prepared and self._prepared.tags.in_response):
+            self.phase = Phase.RESPONSE_HEADERS
+            return None
+        self.phase, content = wire.read(data, self._decider.wanted)
+        return content
+
+    def _advance(self) -> bool:
+        """Takes the step that this message is in the legal order; False if it is none."""
+        state = LEGAL.get((self._state, self.phase))
+        if state is None:
+            return False
+        self._state = state
+        return True
+
+    def _answer(self, data: bytes, content: Head | wire.Message | None, now: float) -> bytes:
+        if self.phase is Phase.RESPONSE_HEADERS:
+            self._responded_at = now
+            self._response = data
+            tags = self._response_tags(data, content) if isinstance(content, Head) else b""
+            return wire.continue_reply(self.phase) + tags
+        if isinstance(content, Head):
+            return self._on_request_headers(data, content, now)
+        return self._on_piece(content)
 
     def _unchanged(self, error: StreamError) -> bytes:
         self.errors.append(error)
@@ -145,63 +164,61 @@ class Exchange:
     def _expected_phase(self) -> Phase:
         return Phase.REQUEST_HEADERS if self._state is START else Phase.RESPONSE_HEADERS
 
-    def _on_request_headers(self, message: wire.Message, now: float) -> bytes:
-        decider = self._decider
-        headers = wire.read_headers(message.request_headers, decider.request_headers)
-        attributes = wire.read_attributes(message)
+    def _on_request_headers(self, data: bytes, head: Head, now: float) -> bytes:
+        decider, attributes = self._decider, head.attributes
+        self._bodies = head.bodies
         self.client = _text(attributes, "source.address") or None
-        self._request = request = Request(headers, _text(attributes, "xds.cluster_name"))
+        self._request = request = Request(head.headers, _text(attributes, "xds.cluster_name"))
         self.answered_at = now
-        parent = parse_traceparent(headers.get("traceparent"))
+        parent = parse_traceparent(head.headers.get("traceparent"))
         self._prepared = prepared = decider.policy(request)
         self._decision = decision = decider.decide(prepared, request, parent, self._traceparent)
         reply, entries = prepared.reply(decision)
         if decision.reason is not Reason.DISABLED:
-            entries += prepared.tags.of_request(Received(request, message, attributes))
+            entries += prepared.tags.of_request(Received(request, data, attributes, {}))
         reply += wire.metadata(entries)
-        return reply + wire.HEADERS_ONLY if self._bodies.sent else reply
+        return reply + wire.HEADERS_ONLY if head.bodies.sent else reply
 
-    def _on_response_headers(self, message: wire.Message, now: float) -> bytes:
-        headers = wire.read_headers(message.response_headers, self._decider.response_headers)
-        attributes = wire.read_attributes(message)
-        self._responded_at = now
-        status = headers.get(":status", "")
-        self._status = int(status) if len(status) == 3 and status.isdecimal() else 0  # noqa: PLR2004  RFC 9110: three digits
-        if (flags := attributes.get("response.flags")) is not None:
-            self._flags = int(flags.number_value)
-        port = _text(attributes, "upstream.address").rpartition(":")[2]
-        self._port = int(port) if port.isdecimal() else 0
-        reply = wire.continue_reply(Phase.RESPONSE_HEADERS)
+    def _response_tags(self, data: bytes, head: Head) -> bytes:
         prepared, request, decision = self._prepared, self._request, self._decision
         if prepared is None or request is None or decision is None or decision.reason is Reason.DISABLED:
-            return reply
-        if prepared.tags.in_response:
-            reply += wire.metadata(prepared.tags.of_response(Received(request, message, attributes, headers)))
-        return reply
+            return b""
+        return wire.metadata(prepared.tags.of_response(Received(request, data, head.attributes, head.headers)))
 
-    def _on_request_body(self, message: wire.Message, now: float) -> bytes:
-        del now
-        return wire.body_reply(message, self.phase, echo=self._bodies.request_echoed)
+    def _read_response(self) -> tuple[int, int, int]:
+        """Status, response flags and the upstream's port; 0 for what is not known."""
+        if self._response is None:
+            return 0, 0, 0
+        try:
+            _, head = wire.read(self._response, self._decider.wanted)
+        except wire.UnreadableError:
+            self.errors.append(StreamError.UNREADABLE)
+            return 0, 0, 0
+        if not isinstance(head, Head):
+            self.errors.append(StreamError.PROTOCOL)
+            return 0, 0, 0
+        status, flags = head.headers.get(":status", ""), head.attributes.get("response.flags", 0)
+        port = _text(head.attributes, "upstream.address").rpartition(":")[2]
+        return (
+            int(status) if _STATUS.fullmatch(status) else 0,
+            int(flags) if isinstance(flags, float) and math.isfinite(flags) else 0,
+            int(port) if _PORT.fullmatch(port) else 0,
+        )
 
-    def _on_response_body(self, message: wire.Message, now: float) -> bytes:
-        del now
-        return wire.body_reply(message, self.phase, echo=self._bodies.response_echoed)
+    def _on_piece(self, message: wire.Message | None) -> bytes:
+        """A piece of body, or trailers."""
+        echo = (self.phase is Phase.REQUEST_BODY and self._bodies.request_echoed) or (
+            self.phase is Phase.RESPONSE_BODY and self._bodies.response_echoed
+        )
+        return wire.echo_reply(message, self.phase) if message and echo else wire.continue_reply(self.phase)
 
-    def _on_trailers(self, message: wire.Message, now: float) -> bytes:
-        del message, now
-        return wire.continue_reply(self.phase)
 
-
-def _text(attributes: wire.Attributes, name: str) -> str:
+def _text(attributes: dict[str, TagValue], name: str) -> str:
     value = attributes.get(name)
-    return value.string_value if value is not None else ""
+    return value if isinstance(value, str) else ""
 
 
-_HANDLERS: dict[Phase, Callable[[Exchange, wire.Message, float], bytes]] = {
-    Phase.REQUEST_HEADERS: Exchange._on_request_headers,  # noqa: SLF001  its own table
-    Phase.RESPONSE_HEADERS: Exchange._on_response_headers,  # noqa: SLF001
-    Phase.REQUEST_BODY: Exchange._on_request_body,  # noqa: SLF001
-    Phase.RESPONSE_BODY: Exchange._on_response_body,  # noqa: SLF001
-    Phase.REQUEST_TRAILERS: Exchange._on_trailers,  # noqa: SLF001
-    Phase.RESPONSE_TRAILERS: Exchange._on_trailers,  # noqa: SLF001
-}
+def _error_type(status: int, flags: int, *, shutdown: bool) -> str | None:
+    if not status:
+        return "server_shutdown" if shutdown else "stream_reset"
+    return error_flag(flags) or ("5xx" if status >= _SERVER_ERROR else None)

@@ -7,6 +7,7 @@ from extproc.engine.exchange import Engine
 from extproc.engine.outcome import Reason
 from extproc.engine.predicate import checks
 from extproc.engine.request import Request
+from extproc.engine.scan import TagValue
 from extproc.engine.tracecontext import parse_traceparent
 from extproc.policy.plan import Match, Operator, Plan, Policy, Sampler, SegmentKind, StringMatch
 
@@ -45,7 +46,7 @@ class Explanation:
     sampled: bool
     randomness: int | None
     captures: dict[str, str]
-    metadata: dict[str, wire.TagValue]
+    metadata: dict[str, TagValue]
     later: tuple[str, ...]
     mutation: wire.Mutation
 

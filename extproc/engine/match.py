@@ -34,7 +34,8 @@ class Index:
         """The first policy in file order that `request` satisfies."""
         found: list[int] = []
         _walk(self._root, request, 0, found)
-        found.sort()
+        if len(found) > 1:
+            found.sort()
         for position in found:
             for check in self._checks[position]:
                 if not check(request):
@@ -55,8 +56,10 @@ class _Bucket:
 
     def collect(self, request: Request, found: list[int]) -> None:
         found += self.positions
-        if self.read is not None and self.table is not None:
-            for bucket in self.table.candidates(self.read(request)):
+        if self.read is not None and self.table is not None and (text := self.read(request)) is not None:
+            if (bucket := self.table.exact.get(text)) is not None:
+                bucket.collect(request, found)
+            for bucket in self.table.by_affix(text) if self.table.affixes else ():
                 bucket.collect(request, found)
         if self.others is not None:
             self.others.collect(request, found)
@@ -77,18 +80,29 @@ class _Node:
 
 
 def _walk(node: _Node, request: Request, depth: int, found: list[int]) -> None:
-    if node.rest is not None:
-        node.rest.collect(request, found)
     segments = request.segments
-    if depth == len(segments):
-        if node.end is not None:
-            node.end.collect(request, found)
-        return
-    segment = segments[depth]
-    for child in node.children.candidates(segment):
-        _walk(child, request, depth + 1, found)
-    if node.other is not None and segment:
-        _walk(node.other, request, depth + 1, found)
+    count = len(segments)
+    while True:  # along the literal segments; only side ways recurse
+        if node.rest is not None:
+            node.rest.collect(request, found)
+        if depth == count:
+            if node.end is not None:
+                node.end.collect(request, found)
+            return
+        segment = segments[depth]
+        depth += 1
+        if node.children.affixes:
+            for child in node.children.by_affix(segment):
+                _walk(child, request, depth, found)
+        following = node.children.exact.get(segment)
+        if node.other is not None and segment:
+            if following is None:
+                following = node.other
+            else:
+                _walk(node.other, request, depth, found)
+        if following is None:
+            return
+        node = following
 
 
 def _tree(policies: Sequence[Policy]) -> _Node:

@@ -7,9 +7,9 @@ from extproc.engine.tracecontext import TraceContext
 from extproc.policy.plan import Policy, Sampler
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """One trace's fate."""
+    """One trace's fate. There is one object for each, told apart by identity."""
 
     sampled: bool
     reason: Reason

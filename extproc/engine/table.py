@@ -11,16 +11,19 @@ Item = TypeVar("Item")
 class StringTable(Generic[Item]):
     """Items keyed by StringMatch; a look-up costs the same for ten of them and for ten thousand.
 
-    Exact operands are in a dict, those with a fixed beginning or end in one dict per length of it. What comes out are
+    Exact operands are in one dict, those with a fixed beginning or end in one dict per length of it. What comes out are
     candidates: a glob with more than one star has still to be compared in full.
+
+    Attributes:
+        exact: items by the whole string.
+        affixes: for each length of a fixed beginning or end, the slice that cuts it off, and the items by it.
     """
 
-    __slots__ = ("_exact", "_prefixes", "_suffixes")
+    __slots__ = ("affixes", "exact")
 
     def __init__(self) -> None:
-        self._exact: dict[str, Item] = {}
-        self._prefixes: dict[int, dict[str, Item]] = {}
-        self._suffixes: dict[int, dict[str, Item]] = {}
+        self.exact: dict[str, Item] = {}
+        self.affixes: list[tuple[slice, dict[str, Item]]] = []
 
     @staticmethod
     def holds(match: StringMatch | None) -> bool:
@@ -31,21 +34,18 @@ class StringTable(Generic[Item]):
         """The dict, and the key in it, where the item for `match` belongs."""
         operator, affix = _affix(match) or (Operator.EXACT, match.operand)
         if operator is Operator.EXACT:
-            return self._exact, affix
-        tables = self._prefixes if operator is Operator.PREFIX else self._suffixes
-        return tables.setdefault(len(affix), {}), affix
+            return self.exact, affix
+        cut = slice(len(affix)) if operator is Operator.PREFIX else slice(-len(affix), None)
+        for existing, table in self.affixes:
+            if existing == cut:
+                return table, affix
+        self.affixes.append((cut, {}))
+        return self.affixes[-1][1], affix
 
-    def candidates(self, text: str | None) -> Iterator[Item]:
-        """The items whose comparison may hold for `text`."""
-        if text is None:
-            return
-        if (item := self._exact.get(text)) is not None:
-            yield item
-        for length, table in self._prefixes.items():
-            if (item := table.get(text[:length])) is not None:
-                yield item
-        for length, table in self._suffixes.items():
-            if (item := table.get(text[-length:])) is not None:
+    def by_affix(self, text: str) -> Iterator[Item]:
+        """The items with a fixed beginning or end whose comparison may hold for `text`."""
+        for cut, table in self.affixes:
+            if (item := table.get(text[cut])) is not None:
                 yield item
 
 

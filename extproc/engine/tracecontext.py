@@ -12,6 +12,8 @@ _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(.*)",
     re.DOTALL,
 )
+_LENGTH = 55
+_RANDOM_DIGITS = slice(21, 35)  # the last 7 bytes of the trace id
 _ODD = frozenset("13579bdf")  # flags whose lowest bit, sampled, is set
 _RANDOM_VALUE = re.compile(r"(?:^|,)[ \t]*ot=(?:[^,]*;)?rv:([0-9a-f]{14})(?=[;, \t]|$)")
 
@@ -47,3 +49,16 @@ def randomness(trace_id: str, tracestate: str | None) -> int:
         if found:
             return int(found[1], 16)
     return int(trace_id, 16) & _RANDOMNESS_MASK
+
+
+def trace_randomness(traceparent: str | None) -> int | None:
+    """R of the trace that Envoy's own `traceparent` names, or None where it names none.
+
+    Envoy wrote it, so it is taken as it is: what a client sends goes through parse_traceparent.
+    """
+    if traceparent is None or len(traceparent) != _LENGTH:
+        return None
+    try:
+        return int(traceparent[_RANDOM_DIGITS], 16) & _RANDOMNESS_MASK
+    except ValueError:
+        return None

@@ -1,8 +1,8 @@
 """ext_proc messages as bytes. The only file that knows the protobuf classes.
 
-Reading is upb's, whose cost is small and constant. Replies are put together from parts that were encoded beforehand:
-the entries of a map stand one after the other, so what a policy settles is encoded once, and only the tags that depend
-on the request are encoded for it (bench/micro.py shows what that saves over building the message).
+What Envoy writes in its plain way, `scan.py` reads; everything else upb does. Replies are put together from parts that
+were encoded beforehand: the entries of a map stand one after the other, so what a policy settles is encoded once, and
+only the tags that depend on the request are encoded for it (`bench/micro.py` shows what that saves).
 """
 
 import struct
@@ -14,18 +14,17 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from extproc.engine import wire_pb2 as pb
 from extproc.engine.outcome import Phase
+from extproc.engine.scan import ATTRIBUTES_KEY, NO_BODIES, Bodies, Head, TagValue, scan
 
 Message = pb.ProcessingRequest
-TagValue = str | float
-Attributes = Mapping[str, Value]
 
-ATTRIBUTES_KEY = "envoy.filters.http.ext_proc"
 NAMESPACE = "extproc"
 """The namespace of the dynamic metadata that we answer."""
 MAX_VALUE_LENGTH = 1024
 """Characters of a tag's value that are kept."""
 
 _PHASES = {phase.value: phase for phase in Phase}
+_HEADERS = frozenset({Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS})
 _PHASE_BY_FIRST_BYTE = {pb.ProcessingRequest.DESCRIPTOR.fields_by_name[phase].number << 3 | 2: phase for phase in Phase}
 # Bodies that the server must send back, or they are lost.
 _ECHOED = frozenset({pb.FULL_DUPLEX_STREAMED, pb.GRPC})
@@ -38,56 +37,66 @@ class UnreadableError(ValueError):
     """The bytes are not a ProcessingRequest, or one of no phase."""
 
 
-def parse(data: bytes) -> tuple[Message, Phase]:
-    """The message in `data` and its phase; raises UnreadableError."""
-    try:
-        message = Message.FromString(data)
-    except DecodeError as error:
-        raise UnreadableError(str(error)) from error
-    kind = message.WhichOneof("request")
-    if kind is None:
-        raise UnreadableError("no phase is set")
-    return message, _PHASES[kind]
+def read(data: bytes, wanted: dict[bytes, str]) -> tuple[Phase, Head | Message]:
+    """The phase of a message, with its Head if it carries headers, else the message itself.
+
+    `wanted` maps the names of the headers that are to be read to themselves. Raises UnreadableError.
+    """
+    phase = guess_phase(data)
+    if phase in _HEADERS and (head := scan(data, wanted)) is not None:
+        return phase, head
+    message = _parse(data)
+    phase = _PHASES[message.WhichOneof("request") or ""]
+    if phase not in _HEADERS:
+        return phase, message
+    return phase, Head(_read_headers(getattr(message, phase), wanted), _read_attributes(message), _read_bodies(message))
 
 
 def guess_phase(data: bytes) -> Phase | None:
-    """The phase of a message that can't be read, from its first byte: Envoy writes that field first."""
+    """The phase of a message by its first byte: Envoy writes that field first."""
     return _PHASE_BY_FIRST_BYTE.get(data[0]) if data else None
 
 
-def read_headers(headers: pb.HttpHeaders, wanted: frozenset[str]) -> dict[str, str]:
-    """The headers in `wanted`, by name; several values of one header are joined by `,`."""
-    found: dict[str, str] = {}
-    for header in headers.headers.headers:
-        name = header.key
-        if name in wanted:
-            value = (header.raw_value or header.value.encode()).decode(errors="replace")
-            found[name] = f"{found[name]},{value}" if name in found else value
-    return found
-
-
-def read_attributes(message: Message) -> Attributes:
-    """The attributes that Envoy sent with this message, by name."""
-    sent: Struct | None = message.attributes.get(ATTRIBUTES_KEY)
-    return sent.fields if sent is not None else {}
-
-
-def read_metadata(message: Message, namespace: str, path: tuple[str, ...]) -> TagValue | None:
-    """A scalar of Envoy's dynamic metadata, where it was forwarded and is there."""
-    held: Struct | None = message.metadata_context.filter_metadata.get(namespace)
+def read_metadata(data: bytes, namespace: str, path: tuple[str, ...]) -> TagValue | None:
+    """A scalar of Envoy's dynamic metadata in a message, where it was forwarded and is there."""
+    held: Struct | None = Message.FromString(data).metadata_context.filter_metadata.get(namespace)
     *way, last = path
     for key in way:
         if held is None:
             return None
         value: Value | None = held.fields.get(key)
         held = value.struct_value if value is not None and value.HasField("struct_value") else None
-    return scalar(held.fields.get(last)) if held is not None else None
+    found = held.fields.get(last) if held is not None else None
+    return _scalar(found) if found is not None else None
 
 
-def scalar(value: Value | None) -> TagValue | None:
-    """`value` where it is a string, a number or a boolean (then `true` or `false`), else None."""
-    if value is None:
-        return None
+def _parse(data: bytes) -> Message:
+    try:
+        message = Message.FromString(data)
+    except DecodeError as error:
+        raise UnreadableError(str(error)) from error
+    if message.WhichOneof("request") is None:
+        raise UnreadableError("no phase is set")
+    return message
+
+
+def _read_headers(headers: pb.HttpHeaders, wanted: dict[bytes, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for header in headers.headers.headers:
+        name = wanted.get(header.key.encode())
+        if name is not None:
+            value = (header.raw_value or header.value.encode()).decode(errors="replace")
+            found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _read_attributes(message: Message) -> dict[str, TagValue]:
+    sent: Struct | None = message.attributes.get(ATTRIBUTES_KEY)
+    values = {name: _scalar(value) for name, value in sent.fields.items()} if sent is not None else {}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _scalar(value: Value) -> TagValue | None:
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         return value.string_value
@@ -96,26 +105,15 @@ def scalar(value: Value | None) -> TagValue | None:
     return str(value.bool_value).lower() if kind == "bool_value" else None
 
 
-@dataclass(frozen=True, slots=True)
-class Bodies:
-    """How Envoy sends the bodies of one exchange."""
-
-    sent: bool
-    request_echoed: bool
-    response_echoed: bool
-
-
-NO_BODIES = Bodies(sent=False, request_echoed=False, response_echoed=False)
-
-
-def read_bodies(message: Message) -> Bodies:
-    """What the first message of a stream says of the bodies to come."""
-    if not message.HasField("protocol_config"):
-        return NO_BODIES
+def _read_bodies(message: Message) -> Bodies:
     config = message.protocol_config
     if not (config.request_body_mode or config.response_body_mode):
         return NO_BODIES
-    return Bodies(True, config.request_body_mode in _ECHOED, config.response_body_mode in _ECHOED)  # noqa: FBT003
+    return Bodies(
+        sent=True,
+        request_echoed=config.request_body_mode in _ECHOED,
+        response_echoed=config.response_body_mode in _ECHOED,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +173,8 @@ def _continue(phase: Phase) -> bytes:
 _CONTINUE = {phase: _continue(phase) for phase in Phase}
 
 
-def body_reply(message: Message, phase: Phase, *, echo: bool) -> bytes:
-    """'Continue unchanged' for a piece of body; with `echo`, one that Envoy gave away and wants back."""
-    if not echo:
-        return _CONTINUE[phase]
+def echo_reply(message: Message, phase: Phase) -> bytes:
+    """'Continue unchanged' for a piece of body that Envoy gave away and wants back."""
     reply = pb.ProcessingResponse()
     getattr(reply, phase).response.body_mutation.streamed_response.CopyFrom(getattr(message, phase))
     return reply.SerializeToString()
@@ -237,7 +233,7 @@ def describe(data: bytes) -> tuple[dict[str, TagValue], Mutation]:
     """What an encoded reply to request headers says: its dynamic metadata and its mutation. For `explain`."""
     reply = pb.ProcessingResponse.FromString(data)
     tags = reply.dynamic_metadata.fields[NAMESPACE].struct_value
-    values = {name: scalar(value) for name, value in tags.fields.items()}
+    values = {name: _scalar(value) for name, value in tags.fields.items()}
     common = reply.request_headers.response
     options = common.header_mutation.set_headers
     mutation = Mutation(

@@ -163,6 +163,7 @@ def test_an_unreadable_message_is_let_through(data: bytes, phase: str) -> None:
     """A message that can't be read is answered with 'continue' for the phase that its first byte names."""
     exchange = Engine(PLAN).begin(None)
     assert phase == read_reply(exchange.receive(data, 0.0)).phase
+    exchange.finish(1.0)
     assert [StreamError.UNREADABLE] == exchange.errors
 
 
