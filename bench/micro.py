@@ -73,7 +73,12 @@ def built_reply() -> bytes:
 def assembled_reply() -> Callable[[], bytes]:
     """The same reply as the engine writes it."""
     head = wire.headers_reply(Phase.REQUEST_HEADERS)
-    settled: dict[str, TagValue] = {"sampling.reason": "policy", "sampling.policy": "p", "m": "e", "sampling.probability": 0.1}
+    settled: dict[str, TagValue] = {
+        "sampling.reason": "policy",
+        "sampling.policy": "p",
+        "m": "e",
+        "sampling.probability": 0.1,
+    }
     constants = b"".join(wire.tag_encoder(name)(value) for name, value in settled.items())
     encode = wire.tag_encoder("user_id")
     return lambda: head + wire.metadata(constants + encode("user-17"))
@@ -88,11 +93,11 @@ def main() -> None:
     """Measures and prints."""
     first, second, recorder = request("/api/service-17/42"), response(), Recorder()
     engine = Engine(load_text(policy_text(50).encode(), "policy", {}))
-    outcome, wanted = run(engine, first, second), engine.decider.wanted
+    outcome, scanner = run(engine, first, second), engine.decider.scanner
     if outcome is None:
         raise SystemExit("the exchange has no outcome: nothing is measured")
     print("µs per call, 50 policies, 2 tags, 11 request headers")
-    print(f"  read                   {microseconds(lambda: wire.read(first, wanted)):6.2f}")
+    print(f"  read                   {microseconds(lambda: wire.read(first, scanner)):6.2f}")
     print(f"  reply, built           {microseconds(built_reply):6.2f}")
     print(f"  reply, assembled       {microseconds(assembled_reply()):6.2f}")
     print(f"  exchange               {microseconds(lambda: run(engine, first, second)):6.2f}")

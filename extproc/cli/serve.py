@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import click
+import uvloop
 
 from extproc.policy.problems import PolicyError
-from extproc.server import logs, runtime
+from extproc.server import logs
 from extproc.server.address import Address, expand, parse
 from extproc.server.listen import ListenError
 from extproc.server.process import Process, Settings
@@ -88,7 +89,7 @@ def command(
     settings = Settings(policy, _addresses(listen, workers), _address(admin, "--admin"), grace, tls, log_level)
     logs.configure(log_level)
     try:
-        runtime.run(Process(settings).run())
+        uvloop.run(Process(settings).run())
     except PolicyError as error:
         click.echo(str(error), err=True)
         sys.exit(1)

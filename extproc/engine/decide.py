@@ -10,7 +10,7 @@ from extproc.engine.match import Index
 from extproc.engine.outcome import Phase, Reason
 from extproc.engine.request import Request
 from extproc.engine.sample import Decision
-from extproc.engine.scan import TagValue
+from extproc.engine.scan import Scanner, TagValue
 from extproc.engine.tracecontext import RANDOMNESS_BITS, TraceContext, randomness, trace_randomness
 from extproc.policy.plan import Plan, Policy, TagSource
 
@@ -64,10 +64,10 @@ class Decider:
     """All policies of a Plan.
 
     Attributes:
-        wanted: names of the headers that matching, tags, decisions and metrics read, by their bytes.
+        scanner: reads the headers that matching, tags, decisions and metrics need.
     """
 
-    __slots__ = ("_default", "_draw", "_enabled", "_index", "_prepared", "wanted")
+    __slots__ = ("_default", "_draw", "_enabled", "_index", "_prepared", "scanner")
 
     def __init__(self, plan: Plan, draw: Callable[[], int] = lambda: random.getrandbits(RANDOMNESS_BITS)) -> None:
         self._enabled = plan.enabled
@@ -75,8 +75,7 @@ class Decider:
         self._index = Index(plan.policies)
         self._prepared = [Prepared(policy, Tags(policy)) for policy in plan.policies]
         self._default = Prepared(plan.default, Tags(plan.default))
-        names = _ALWAYS.union(*map(_headers, (*plan.policies, plan.default)))
-        self.wanted = {name.encode(): name for name in names}
+        self.scanner = Scanner(_ALWAYS.union(*map(_headers, (*plan.policies, plan.default))))
 
     def policy(self, request: Request) -> Prepared:
         """The policy that decides on `request`, or the default."""

@@ -4,7 +4,6 @@ No I/O and no clock: the caller hands in bytes and the time.
 """
 
 import math
-import re
 
 from extproc.engine import wire
 from extproc.engine.decide import Decider, Prepared
@@ -20,8 +19,8 @@ from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY, Plan
 
 _RESPONSE_HEADERS = b"\x1a"  # the first byte of a message with response headers
 _SERVER_ERROR = 500
-_STATUS = re.compile("[0-9]{3}")
-_PORT = re.compile("[0-9]{1,5}")
+_STATUS_DIGITS = 3
+_PORT_DIGITS = 5
 
 
 class Engine:
@@ -85,6 +84,11 @@ class Exchange:
         self.failure: Exception | None = None
         self.client: str | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether a message has been received."""
+        return self._started_at is not None
+
     def receive(self, data: bytes, now: float) -> bytes:
         """The reply to one message, at `now` (monotonic seconds). Never raises: the worst reply is 'continue'."""
         if self._started_at is None:
@@ -136,7 +140,7 @@ class Exchange:
         if data.startswith(_RESPONSE_HEADERS) and not (self._prepared and self._prepared.tags.in_response):
             self.phase = Phase.RESPONSE_HEADERS
             return None
-        self.phase, content = wire.read(data, self._decider.wanted)
+        self.phase, content = wire.read(data, self._decider.scanner)
         return content
 
     def _advance(self) -> bool:
@@ -190,7 +194,7 @@ class Exchange:
         if self._response is None:
             return 0, 0, 0
         try:
-            _, head = wire.read(self._response, self._decider.wanted)
+            _, head = wire.read(self._response, self._decider.scanner)
         except wire.UnreadableError:
             self.errors.append(StreamError.UNREADABLE)
             return 0, 0, 0
@@ -200,9 +204,9 @@ class Exchange:
         status, flags = head.headers.get(":status", ""), head.attributes.get("response.flags", 0)
         port = _text(head.attributes, "upstream.address").rpartition(":")[2]
         return (
-            int(status) if _STATUS.fullmatch(status) else 0,
+            int(status) if len(status) == _STATUS_DIGITS and _is_number(status) else 0,
             int(flags) if isinstance(flags, float) and math.isfinite(flags) else 0,
-            int(port) if _PORT.fullmatch(port) else 0,
+            int(port) if len(port) <= _PORT_DIGITS and _is_number(port) else 0,
         )
 
     def _on_piece(self, message: wire.Message | None) -> bytes:
@@ -216,6 +220,10 @@ class Exchange:
 def _text(attributes: dict[str, TagValue], name: str) -> str:
     value = attributes.get(name)
     return value if isinstance(value, str) else ""
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _error_type(status: int, flags: int, *, shutdown: bool) -> str | None:

@@ -8,6 +8,7 @@ message (`bench/micro.py` prints both).
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 TagValue = str | float
@@ -16,7 +17,7 @@ ATTRIBUTES_KEY = "envoy.filters.http.ext_proc"
 
 _ATTRIBUTES_ENTRY = b"\x0a" + bytes([len(ATTRIBUTES_KEY)]) + ATTRIBUTES_KEY.encode() + b"\x12"
 _NUMBER = struct.Struct("<d")
-_MORE = 0x80  # in a varint: another byte follows
+_REMEMBERED = 1024  # different attributes, a few hundred bytes each
 _LONGEST = 28  # bits of a varint that are read
 
 
@@ -49,59 +50,87 @@ class Head:
         self.bodies = bodies
 
 
-def scan(data: bytes, wanted: dict[bytes, str]) -> Head | None:
-    """What `data` says, if it is a headers message as Envoy writes it; `wanted` maps names of headers to themselves."""
-    try:
-        size, position = data[1], 2
-        if size >= _MORE:
+class Scanner:
+    """Reads header messages.
+
+    The attributes of one downstream connection are mostly the same bytes from request to request, so what they say is
+    remembered by their bytes.
+
+    Args:
+        names: the headers that are wanted, in lower case.
+    """
+
+    __slots__ = ("_attributes", "wanted")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.wanted = {name.encode(): name for name in names}
+        self._attributes: dict[bytes, dict[str, TagValue]] = {}
+
+    def scan(self, data: bytes) -> Head | None:
+        """What `data` says, if it is a headers message as Envoy writes it."""
+        try:
             size, position = _varint(data, 1)
-        end = position + size
-        size, position = _varint(data, position + 1) if data[position] == 0x0A else (0, 0)  # HttpHeaders.headers
-        if not position:
+            end = position + size
+            if data[position] != 0x0A:  # HttpHeaders.headers
+                return None
+            size, position = _varint(data, position + 1)
+            headers = _headers(data, position, position + size, self.wanted)
+            position += size
+            if position != end and not (data[position] == 0x18 and position + 2 == end):  # HttpHeaders.end_of_stream
+                return None
+            rest = data[end:]
+            attributes = self._attributes.get(rest)
+            if attributes is None and (attributes := _attributes(rest)) is not None:
+                self._remember(rest, attributes)
+        except (IndexError, ValueError, struct.error):
             return None
-        headers = _headers(data, position, position + size, wanted)
-        position += size
-        if position != end and not (data[position] == 0x18 and position + 2 == end):  # HttpHeaders.end_of_stream
-            return None
-        attributes = _attributes(data, end)
-    except (IndexError, ValueError, struct.error):
-        return None
-    return Head(headers, attributes) if headers is not None and attributes is not None else None
+        return Head(headers, attributes) if headers is not None and attributes is not None else None
+
+    def _remember(self, rest: bytes, attributes: dict[str, TagValue]) -> None:
+        if len(self._attributes) >= _REMEMBERED:
+            self._attributes.clear()
+        self._attributes[rest] = attributes
 
 
 def _headers(data: bytes, position: int, end: int, wanted: dict[bytes, str]) -> dict[str, str] | None:
     found: dict[str, str] = {}
+    get = wanted.get
     while position < end:
         if data[position] != 0x0A:  # HeaderMap.headers
             return None
         size = data[position + 1]
-        position += 2
-        if size >= _MORE:
-            size, position = _varint(data, position - 1)
-        after = position + size
-        if size:
-            if (length := data[position + 1]) >= _MORE:
+        start = position + 2
+        if size >= 0x80:
+            size, start = _varint(data, position + 1)
+        position = start + size
+        value_tag = start + 2 + data[start + 1]
+        name = get(data[start + 2 : value_tag])
+        if name is None:
+            if value_tag >= start + 0x82:  # a name so long that its length takes two bytes
                 return None
-            key_end = position + 2 + length
-            name = wanted.get(data[position + 2 : key_end])
-            if name is not None:
-                if data[position] != 0x0A:  # Header.key
-                    return None
-                value = ""
-                if key_end != after:
-                    size, key_end = _varint(data, key_end + 1) if data[key_end] == 0x1A else (-1, 0)  # Header.raw_value
-                    if key_end + size != after:
-                        return None
-                    value = data[key_end:after].decode(errors="replace")
-                found[name] = f"{found[name]},{value}" if name in found else value
-        position = after
+            continue
+        if data[start] != 0x0A:  # Header.key
+            return None
+        if value_tag == position:  # an empty value is not written
+            start = position
+        else:
+            if data[value_tag] != 0x1A:  # Header.raw_value
+                return None
+            size = data[value_tag + 1]
+            start = value_tag + 2
+            if size >= 0x80:
+                size, start = _varint(data, value_tag + 1)
+            if start + size != position:
+                return None
+        value = data[start:position].decode(errors="replace")
+        found[name] = f"{found[name]},{value}" if name in found else value
     return found if position == end <= len(data) else None
 
 
-def _attributes(data: bytes, position: int) -> dict[str, TagValue] | None:
+def _attributes(data: bytes) -> dict[str, TagValue] | None:
     """The attributes, of which a message from Envoy has one entry; anything else but metadata is left to protobuf."""
     found: dict[str, TagValue] = {}
-    end = len(data)
+    position, end = 0, len(data)
     while position < end:
         tag = data[position]
         size, position = _varint(data, position + 1)
@@ -151,7 +180,7 @@ def _struct(data: bytes, position: int, end: int, found: dict[str, TagValue]) ->
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     """The number at `position`, and the position after it."""
     number = data[position]
-    if number < _MORE:
+    if number < 0x80:
         return number, position + 1
     number &= 0x7F
     shift = 7
@@ -159,7 +188,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         position += 1
         byte = data[position]
         number |= (byte & 0x7F) << shift
-        if byte < _MORE:
+        if byte < 0x80:
             return number, position + 1
         shift += 7
         if shift > _LONGEST:

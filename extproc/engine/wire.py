@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from extproc.engine import wire_pb2 as pb
 from extproc.engine.outcome import Phase
-from extproc.engine.scan import ATTRIBUTES_KEY, NO_BODIES, Bodies, Head, TagValue, scan
+from extproc.engine.scan import ATTRIBUTES_KEY, NO_BODIES, Bodies, Head, Scanner, TagValue
 
 Message = pb.ProcessingRequest
 
@@ -37,19 +37,21 @@ class UnreadableError(ValueError):
     """The bytes are not a ProcessingRequest, or one of no phase."""
 
 
-def read(data: bytes, wanted: dict[bytes, str]) -> tuple[Phase, Head | Message]:
+def read(data: bytes, scanner: Scanner) -> tuple[Phase, Head | Message]:
     """The phase of a message, with its Head if it carries headers, else the message itself.
 
-    `wanted` maps the names of the headers that are to be read to themselves. Raises UnreadableError.
+    Raises UnreadableError.
     """
     phase = guess_phase(data)
-    if phase in _HEADERS and (head := scan(data, wanted)) is not None:
+    if phase in _HEADERS and (head := scanner.scan(data)) is not None:
         return phase, head
     message = _parse(data)
     phase = _PHASES[message.WhichOneof("request") or ""]
     if phase not in _HEADERS:
         return phase, message
-    return phase, Head(_read_headers(getattr(message, phase), wanted), _read_attributes(message), _read_bodies(message))
+    return phase, Head(
+        _read_headers(getattr(message, phase), scanner.wanted), _read_attributes(message), _read_bodies(message)
+    )
 
 
 def guess_phase(data: bytes) -> Phase | None:

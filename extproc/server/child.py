@@ -6,6 +6,8 @@ import signal
 import socket
 import sys
 
+import uvloop
+
 from extproc.server import logs, runtime
 from extproc.server.listen import ListenError, release
 from extproc.server.pipe import Answer, Collect, Done, Drain, Failed, Frame, Pipe, Question, Start, Started, Swap
@@ -59,7 +61,7 @@ class Child:
 
     async def _swap(self, swap: Swap) -> Done | Failed:
         try:
-            await self._worker.swap(await asyncio.to_thread(swap.plan))
+            await self._worker.swap(await runtime.beside_streams(swap.plan))
         except Exception as error:  # noqa: BLE001  whatever an engine makes of a plan, the one that it has goes on
             return Failed(repr(error))
         return Done()
@@ -98,4 +100,4 @@ async def main(descriptor: int) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor drains us
-    sys.exit(runtime.run(main(int(sys.argv[1]))))
+    sys.exit(uvloop.run(main(int(sys.argv[1]))))

@@ -1,24 +1,28 @@
 """The policy file while we serve: read at the start, read again when it changes, the last good Plan kept.
 
-The file is looked at five times a second rather than watched by inotify: that sees an edit, an editor's rename and a
-ConfigMap's swapped symlink alike, on every file system, and cannot run out of watches on a crowded node.
+Its folder is watched, not the file: an edit, an editor's rename and a ConfigMap's swapped symlink all show there. Twice
+a second the file is looked at all the same, for file systems that tell of nothing and folders that are replaced.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from watchfiles import awatch
 
 from extproc.policy.load import load
 from extproc.policy.plan import Plan
 from extproc.policy.problems import PolicyError
 from extproc.server.logs import get_logger
+from extproc.server.runtime import beside_streams
 from extproc.telemetry.instruments import POLICY_RELOADS
 from extproc.telemetry.store import Store
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 _SETTLE_SECONDS = 0.05
 _SETTLE_LOOKS = 10
 
@@ -69,18 +73,25 @@ class PolicyFile:
     async def watch(self) -> None:
         """Reload whenever the file's content changes, for ever."""
         while True:
+            with suppress(OSError):  # the folder is gone for a moment
+                async for _ in _changes(self.path.parent):
+                    await self._look()
+                    if not self.path.parent.exists():
+                        break
             await asyncio.sleep(_LOOK_SECONDS)
-            if await asyncio.to_thread(_fingerprint, self.path) != self._fingerprint:
-                self._fingerprint = await self._settle()
-                if await asyncio.to_thread(_digest, self.path) != self._digest:
-                    await self.reload()
+
+    async def _look(self) -> None:
+        if await asyncio.to_thread(_fingerprint, self.path) != self._fingerprint:
+            self._fingerprint = await self._settle()
+            if await asyncio.to_thread(_digest, self.path) != self._digest:
+                await self.reload()
 
     async def reload(self) -> None:
         """Read the file again, even if it has not changed. A file that cannot be used changes nothing."""
         async with self._reloading:
             self._digest = await asyncio.to_thread(_digest, self.path)
             try:
-                plan = await asyncio.to_thread(load, self.path)
+                plan = await beside_streams(load, self.path)
                 await self._apply(plan)
             except PolicyError as error:
                 self._reject(tuple(map(str, error.problems)))
@@ -111,6 +122,12 @@ class PolicyFile:
         self.last_error = FailedReload(_now(), problems)
         self._store.count(POLICY_RELOADS.name, result="error")
         get_logger().error("policy not reloaded, the last good one stays", problem=problems[0], problems=len(problems))
+
+
+def _changes(folder: Path) -> AsyncIterator[object]:
+    """Something whenever something in the folder has changed, and nothing now and then besides."""
+    timeout = int(_LOOK_SECONDS * 1000)
+    return awatch(folder, recursive=False, debounce=50, step=20, rust_timeout=timeout, yield_on_timeout=True)
 
 
 def _fingerprint(path: Path) -> _Fingerprint:

@@ -1,7 +1,8 @@
 """The ext_proc service: one gRPC stream per HTTP request, message bytes in and reply bytes out.
 
-This is the hot path. It knows no protobuf class and awaits nothing but Envoy; what a stream costs here is in
-docs/performance.md.
+This is the hot path: it knows no protobuf class and awaits nothing but Envoy. What need not be done while Envoy waits
+is done later, for many streams at once: caches that have gone cold between two requests are then warmed once for all of
+them (`bench/overhead.py` shows the whole, `bench/micro.py` the pieces).
 """
 
 import asyncio
@@ -16,15 +17,20 @@ import grpc
 import grpc.aio
 
 from extproc.engine.exchange import Engine, Exchange
-from extproc.engine.outcome import StreamError
+from extproc.engine.outcome import Phase, StreamError
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD = f"/{SERVICE}/Process"
 
+_BATCH = 64  # streams that are over before they are recorded, unless somebody asks earlier
 _LOGGED_FRAMES = 6
 _EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
+
+
+_Ended = tuple[Exchange, float, list[tuple[Phase, float]], bool]
+"""A stream that is over and not yet recorded: since when, what each message took, whether we ended it."""
 
 
 class Service:
@@ -40,8 +46,9 @@ class Service:
         self.started = 0
         """Streams ever begun: a drain watches it for new ones."""
         self._recorder = recorder
-        self._clients = _Clients(recorder)
-        self._open: set[asyncio.Task[Any] | None] = set()
+        self._open: dict[asyncio.Task[Any] | None, Exchange] = {}
+        self._ended: list[_Ended] = []
+        self._connections = 0
         self._idle = asyncio.Event()
         self._ending = False
         self._log = RateLimitedLog()
@@ -60,17 +67,39 @@ class Service:
             if task is not None:
                 task.cancel()
 
+    def settle(self) -> None:
+        """Record every stream that is over, and how many downstream connections have a request in flight."""
+        ended, self._ended = self._ended, []
+        for exchange, at, took, shutdown in ended:
+            outcome = exchange.finish(at, shutdown=shutdown)
+            if outcome is not None:
+                self._recorder.request(outcome)
+            for phase, seconds in took:
+                self._recorder.message(phase, seconds)
+            for kind in exchange.errors:
+                self._count(kind, exchange.failure)
+        clients = [exchange.client for exchange in self._open.values() if exchange.begun]
+        connections = len({client for client in clients if client is not None}) + clients.count(None)
+        self._recorder.connections(connections - self._connections)
+        self._connections = connections
+
     async def process(self, _request: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         """The handler of `METHOD`."""
         self.started += 1
         if self._ending:
             return
         task = asyncio.current_task()
-        self._open.add(task)
-        exchange = None
+        exchange = self._open[task] = self.engine.begin(_traceparent(context.invocation_metadata() or ()))
+        read, write, receive = context.read, context.write, exchange.receive
+        took: list[tuple[Phase, float]] = []
         try:
-            exchange = self.engine.begin(_traceparent(context.invocation_metadata() or ()))
-            await self._converse(exchange, context)
+            while (message := await read()) is not _EOF:
+                received = perf_counter()
+                reply = receive(message, received)
+                took.append((exchange.phase, perf_counter() - received))
+                await write(reply)
+                if exchange.answered_at == received:  # these were the request headers, and the reply has left now
+                    exchange.answered_at = perf_counter()
         except asyncio.CancelledError:
             if not self._ending:
                 raise  # Envoy has reset the stream, so there is no one to send a status to
@@ -79,40 +108,12 @@ class Service:
         except Exception as error:  # noqa: BLE001  a bug of ours must not fail the request
             self._count(StreamError.INTERNAL, error)
         finally:
-            self._open.discard(task)
+            del self._open[task]
             if not self._open:
                 self._idle.set()
-            if exchange is not None:
-                self._finish(exchange)
-
-    async def _converse(self, exchange: Exchange, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
-        read, write, receive, record = context.read, context.write, exchange.receive, self._recorder.message
-        entered, client = False, None
-        try:
-            while (message := await read()) is not _EOF:
-                received = perf_counter()
-                reply = receive(message, received)
-                if not entered:
-                    entered, client = True, exchange.client
-                    self._clients.enter(client)
-                try:
-                    if reply:
-                        await write(reply)
-                finally:  # Envoy may reset the stream as soon as it has the last reply, before our write returns
-                    answered = perf_counter()
-                    record(exchange.phase, answered - received)
-                if exchange.answered_at == received:  # these were the request headers, and the reply has left now
-                    exchange.answered_at = answered
-        finally:
-            if entered:
-                self._clients.leave(client)
-
-    def _finish(self, exchange: Exchange) -> None:
-        outcome = exchange.finish(perf_counter(), shutdown=self._ending)
-        if outcome is not None:
-            self._recorder.request(outcome)
-        for kind in exchange.errors:
-            self._count(kind, exchange.failure)
+            self._ended.append((exchange, perf_counter(), took, self._ending))
+            if len(self._ended) >= _BATCH or exchange.errors:
+                self.settle()
 
     def _count(self, kind: StreamError, failure: Exception | None) -> None:
         """Count an error and log where it came from, but not its message, which may quote what a client sent."""
@@ -123,33 +124,6 @@ class Service:
         frames = traceback.extract_tb(failure.__traceback__)[-_LOGGED_FRAMES:]
         where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
         self._log.report(kind, "stream error", exception=type(failure).__name__, where=where)
-
-
-class _Clients:
-    """Counts downstream connections that have a request in flight; an exchange without one counts for itself."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._exchanges: dict[str, int] = {}
-
-    def enter(self, client: str | None) -> None:
-        """An exchange of this client has begun."""
-        if client is not None:
-            exchanges = self._exchanges.get(client, 0)
-            self._exchanges[client] = exchanges + 1
-            if exchanges:
-                return
-        self._recorder.connections(1)
-
-    def leave(self, client: str | None) -> None:
-        """An exchange of this client is over."""
-        if client is not None:
-            exchanges = self._exchanges[client] - 1
-            if exchanges:
-                self._exchanges[client] = exchanges
-                return
-            del self._exchanges[client]
-        self._recorder.connections(-1)
 
 
 def _traceparent(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:

@@ -13,6 +13,7 @@ from extproc.policy.plan import Plan
 from extproc.server.address import Address
 from extproc.server.health import Health
 from extproc.server.listen import bind
+from extproc.server.runtime import beside_streams
 from extproc.server.service import METHOD, SERVICE, Service
 from extproc.server.tls import TlsFiles, server_credentials
 from extproc.telemetry.delta import Delta
@@ -26,6 +27,7 @@ _OPTIONS = (
     ("grpc.max_concurrent_streams", 2**31 - 1),  # Envoy holds one stream per HTTP request on one connection
     ("grpc.max_receive_message_length", 8 << 20),  # a body that Envoy buffers, should somebody send us one
     ("grpc.max_metadata_size", 32 << 10),
+    ("grpc.http2.bdp_probe", 0),  # pings that size windows for bulk data; ours are a few hundred bytes
     ("grpc.keepalive_time_ms", 30_000),  # a peer that has silently gone is noticed, and its streams end
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # Envoy may send keepalives of its own
@@ -65,10 +67,11 @@ class Worker:
 
     async def swap(self, plan: Plan) -> None:
         """Serve new requests by `plan`. The engine is built beside the loop, so that streams go on meanwhile."""
-        self._service.engine = await asyncio.to_thread(Engine, plan)
+        self._service.engine = await beside_streams(Engine, plan)
 
     def collect(self) -> Delta:
         """What was recorded since the last call."""
+        self._service.settle()
         return self._recorder.collect()
 
     async def drain(self, grace_seconds: float) -> None:

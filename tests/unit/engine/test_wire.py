@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from extproc.engine import wire
 from extproc.engine import wire_pb2 as pb
 from extproc.engine.outcome import Phase
-from extproc.engine.scan import ATTRIBUTES_KEY, Head, scan
+from extproc.engine.scan import ATTRIBUTES_KEY, Head, Scanner
 from helpers import read_reply, request_headers
 
 ROOT = Path(__file__).parents[3]
@@ -68,9 +68,9 @@ def both(message: pb.ProcessingRequest, *wanted: str) -> list[Head]:
     """What is read of a message as Envoy writes it, and of the same written in another order."""
     plain = message.SerializeToString()
     odd = b"\x50\x00" + plain  # observability_mode before the rest: not Envoy's way
-    names = {name.encode(): name for name in wanted}
-    heads = [wire.read(data, names)[1] for data in (plain, odd)]
-    assert None is scan(odd, names)
+    scanner = Scanner(wanted)
+    heads = [wire.read(data, scanner)[1] for data in (plain, odd)]
+    assert None is scanner.scan(odd)
     return [head for head in heads if isinstance(head, Head)]
 
 
@@ -137,10 +137,10 @@ def test_scanning_mutilated_messages(message: pb.ProcessingRequest, at: int, jun
     data = message.SerializeToString()
     at %= len(data) + 1
     data = data[:at] + junk + data[at + drop :]
-    names = {b"x": "x", b":path": ":path"}
-    scanned = scan(data, names) if data[:1] == b"\x12" else None
+    scanner = Scanner(["x", ":path"])
+    scanned = scanner.scan(data) if data[:1] == b"\x12" else None
     try:
-        built = wire.read(b"\x50\x00" + data, names)[1]
+        built = wire.read(b"\x50\x00" + data, scanner)[1]
     except wire.UnreadableError:
         return  # stepping through looks at less, and may not notice what it steps over
     if scanned is not None and isinstance(built, Head):
@@ -150,6 +150,18 @@ def test_scanning_mutilated_messages(message: pb.ProcessingRequest, at: int, jun
 def test_what_envoy_sends_is_scanned() -> None:
     """The quick way is the way that is taken: for messages as builders write them, too."""
     message = request_headers({":path": "/", "x": "1"}, {"xds.cluster_name": "up", "n": 2.0}, {"ns": {"a": "b"}})
-    head = scan(message, {b"x": "x"})
+    scanner = Scanner(["x"])
+    for _ in range(2):  # what the attributes say is remembered
+        head = scanner.scan(message)
     assert head is not None
     assert ({"x": "1"}, {"xds.cluster_name": "up", "n": 2.0}) == (head.headers, head.attributes)
+
+
+def test_attributes_are_remembered_within_bounds() -> None:
+    """However many connections a client opens, what is remembered of them stays small, and right."""
+    scanner = Scanner([":path"])
+    for number in range(3000):
+        head = scanner.scan(request_headers({":path": "/"}, {"source.address": f"10.0.0.1:{number}"}))
+        assert head is not None
+        assert {"source.address": f"10.0.0.1:{number}"} == head.attributes
+    assert len(scanner._attributes) <= 1024  # noqa: SLF001  memory is the point

@@ -84,8 +84,11 @@ class Context:
 
 
 def run(service: Service, context: Any) -> None:  # noqa: ANN401  stands in for gRPC's
-    """One stream."""
-    asyncio.run(service.process(None, context))
+    """One stream, recorded."""
+    try:
+        asyncio.run(service.process(None, context))
+    finally:
+        service.settle()
 
 
 def test_end_of_stream_finishes_the_exchange() -> None:
@@ -95,7 +98,7 @@ def test_end_of_stream_finishes_the_exchange() -> None:
     assert 2 == len(context.replies)
     assert [Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS] == spy.phases
     assert [200] == [outcome.status_code for outcome in spy.outcomes]
-    assert [1, -1] == spy.changes
+    assert 0 == sum(spy.changes)
 
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError(), grpc.aio.UsageError()])
@@ -114,14 +117,14 @@ def test_message_is_counted_when_the_reset_overtakes_the_write() -> None:
     with pytest.raises(asyncio.CancelledError):
         run(Service(ENGINE, spy), Context([request("a:1")], write_error=asyncio.CancelledError()))
     assert [Phase.REQUEST_HEADERS] == spy.phases
-    assert [1, -1] == spy.changes
+    assert 1 == len(spy.outcomes)
 
 
 def test_stream_without_a_message_leaves_nothing() -> None:
     """A stream that ends before its first message is no request."""
     spy = Spy()
     run(Service(ENGINE, spy), Context([EOF]))
-    assert ([], [], []) == (spy.outcomes, spy.phases, spy.changes)
+    assert ([], [], 0) == (spy.outcomes, spy.phases, sum(spy.changes))
 
 
 def test_bug_of_ours_ends_the_stream_with_ok(
@@ -152,13 +155,32 @@ def test_connection_counts_once_while_any_request_of_it_is_in_flight() -> None:
         contexts: list[Any] = [Context([message, release, EOF]) for message in first]
         streams = [asyncio.create_task(service.process(None, context)) for context in contexts]
         await asyncio.sleep(0)
+        service.settle()
         assert 3 == sum(spy.changes)
         release.set()
         await asyncio.gather(*streams)
+        service.settle()
 
     asyncio.run(overlap())
     assert 0 == sum(spy.changes)
-    assert 6 == len(spy.changes)
+
+
+def test_streams_are_recorded_in_batches() -> None:
+    """Nobody has to ask: a full batch is recorded, and a stream with an error is at once."""
+    spy = Spy()
+    service = Service(ENGINE, spy)
+
+    async def many(*scripts: list[object]) -> None:
+        for script in scripts:
+            context: Any = Context(script)
+            await service.process(None, context)
+
+    asyncio.run(many(*([request("a:1"), EOF] for _ in range(63))))
+    assert [] == spy.outcomes
+    asyncio.run(many([request("a:1"), EOF]))
+    assert 64 == len(spy.outcomes)
+    asyncio.run(many([request("a:1"), request("a:1"), EOF]))
+    assert (65, [StreamError.PROTOCOL]) == (len(spy.outcomes), spy.errors)
 
 
 def test_streams_can_be_ended_with_ok() -> None:
@@ -177,6 +199,7 @@ def test_streams_can_be_ended_with_ok() -> None:
         await service.process(None, never)
 
     asyncio.run(drain())
+    service.settle()
     assert ["server_shutdown"] == [outcome.error_type for outcome in spy.outcomes]
 
 
@@ -197,4 +220,5 @@ def test_running_exchange_keeps_its_engine() -> None:
         await service.process(None, new)
 
     asyncio.run(swap())
+    service.settle()
     assert ["default", "disabled"] == [outcome.reason.value for outcome in spy.outcomes]
