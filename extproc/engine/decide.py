@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from extproc.engine import sample, wire
 from extproc.engine.enrich import Tags
@@ -22,24 +22,46 @@ _HEADER_SOURCES = {TagSource.REQUEST_HEADER, TagSource.RESPONSE_HEADER}
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision of a policy, and what the reply to request headers says for it: encoded once, used ever after.
+
+    `reply` has no metadata yet; `entries` are those that the policy settles.
+    """
+
+    decision: Decision
+    reply: bytes
+    entries: bytes
+
+
 class Prepared:
-    """A policy with everything that it alone settles."""
+    """A policy with everything that it alone settles.
 
-    policy: Policy
-    tags: Tags
-    _replies: dict[Decision, tuple[bytes, bytes]] = field(default_factory=dict)
+    Attributes:
+        kept, dropped: what becomes of a new trace.
+    """
 
-    def reply(self, decision: Decision) -> tuple[bytes, bytes]:
-        """The reply to request headers without its metadata, and the metadata's entries that this policy settles.
+    __slots__ = ("_others", "dropped", "kept", "policy", "respects_parent", "sampler", "tags")
 
-        Both are encoded once for each kind of decision.
-        """
-        reply = self._replies.get(decision)
-        if reply is None:
-            constants = b"".join(wire.tag_encoder(name)(value) for name, value in self._metadata(decision).items())
-            reply = wire.headers_reply(Phase.REQUEST_HEADERS, mutation(decision)), constants
-            self._replies[decision] = reply
-        return reply
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.sampler = policy.sampler
+        self.respects_parent = policy.sampler.respect_parent
+        self.tags = Tags(policy)
+        reason = Reason.POLICY if policy.index >= 0 else Reason.DEFAULT
+        self.kept = self._verdict(Decision(sampled=True, reason=reason))
+        self.dropped = self._verdict(Decision(sampled=False, reason=reason))
+        self._others: dict[Decision, Verdict] = {}
+
+    def other(self, decision: Decision) -> Verdict:
+        """The verdict for a decision that was not the policy's own."""
+        verdict = self._others.get(decision)
+        if verdict is None:
+            verdict = self._others[decision] = self._verdict(decision)
+        return verdict
+
+    def _verdict(self, decision: Decision) -> Verdict:
+        entries = b"".join(wire.tag_encoder(name)(value) for name, value in self._metadata(decision).items())
+        return Verdict(decision, wire.headers_reply(Phase.REQUEST_HEADERS, mutation(decision)), entries)
 
     def _metadata(self, decision: Decision) -> dict[str, TagValue]:
         metadata: dict[str, TagValue] = {"sampling.reason": str(decision.reason)}
@@ -48,7 +70,7 @@ class Prepared:
         if self.policy.index >= 0:
             metadata["sampling.policy"] = self.policy.name
         if decision.reason is not Reason.PARENT:
-            metadata["sampling.probability"] = self.policy.sampler.probability
+            metadata["sampling.probability"] = self.sampler.probability
         if self.policy.span_name is not None:
             metadata["span_name"] = self.policy.span_name
         return metadata | self.tags.constants
@@ -73,8 +95,8 @@ class Decider:
         self._enabled = plan.enabled
         self._draw = draw
         self._index = Index(plan.policies)
-        self._prepared = [Prepared(policy, Tags(policy)) for policy in plan.policies]
-        self._default = Prepared(plan.default, Tags(plan.default))
+        self._prepared = [Prepared(policy) for policy in plan.policies]
+        self._default = Prepared(plan.default)
         self.scanner = Scanner(_ALWAYS.union(*map(_headers, (*plan.policies, plan.default))))
 
     def policy(self, request: Request) -> Prepared:
@@ -84,13 +106,14 @@ class Decider:
 
     def decide(
         self, prepared: Prepared, request: Request, parent: TraceContext | None, traceparent: str | None
-    ) -> Decision:
+    ) -> Verdict:
         """The fate of the request's trace; `traceparent` names it where the request has no parent."""
         if not self._enabled:
-            return sample.disabled(parent)
-        if parent is not None and prepared.policy.sampler.respect_parent:
-            return sample.follow(parent)
-        return sample.decide(prepared.policy, self.randomness(request, parent, traceparent))
+            return prepared.other(sample.disabled(parent))
+        if parent is not None and prepared.respects_parent:
+            return prepared.other(sample.follow(parent))
+        kept = sample.keeps(prepared.sampler, self.randomness(request, parent, traceparent))
+        return prepared.kept if kept else prepared.dropped
 
     def randomness(self, request: Request, parent: TraceContext | None, traceparent: str | None) -> int:
         """R of the request's trace; drawn at random where nobody has named the trace."""

@@ -51,14 +51,16 @@ class Tags:
         self._response = [_encoder(tag, path) for tag in read if tag.in_response]
         self.in_response = bool(self._response)
 
-    def of_request(self, received: Received) -> bytes:
+    def of_request(self, request: Request, data: bytes, attributes: dict[str, TagValue]) -> bytes:
         """The metadata entries that the request settles."""
-        headers, entries = received.request.headers, b""
+        headers, entries = request.headers, b""
         for key, encode, absent in self._headers:
             value = headers.get(key)
             entries += absent if value is None else encode(value)
-        for encoded in self._request:
-            entries += encoded(received)
+        if self._request:
+            received = Received(request, data, attributes, {})
+            for encoded in self._request:
+                entries += encoded(received)
         return entries
 
     def of_response(self, received: Received) -> bytes:

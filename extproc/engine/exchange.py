@@ -13,7 +13,7 @@ from extproc.engine.order import LEGAL, START, State
 from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Phase, Reason, StreamError
 from extproc.engine.request import Request, method_label
 from extproc.engine.sample import Decision
-from extproc.engine.scan import NO_BODIES, Head, TagValue
+from extproc.engine.scan import NO_BODIES, Head
 from extproc.engine.tracecontext import parse_traceparent
 from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY, Plan
 
@@ -94,8 +94,17 @@ class Exchange:
         if self._started_at is None:
             self._started_at = now
         try:
-            content = self._read(data)
-            return self._answer(data, content, now) if self._advance() else self._unchanged(StreamError.PROTOCOL)
+            content: Head | wire.Message | None = None
+            if data.startswith(_RESPONSE_HEADERS) and not (self._prepared and self._prepared.tags.in_response):
+                # Nothing in it changes the reply: it is read in `finish`, which is in no hurry.
+                self.phase = Phase.RESPONSE_HEADERS
+            else:
+                self.phase, content = wire.read(data, self._decider.scanner)
+            state = LEGAL.get((self._state, self.phase))
+            if state is None:
+                return self._unchanged(StreamError.PROTOCOL)
+            self._state = state
+            return self._answer(data, content, now)
         except wire.UnreadableError:
             self.phase = wire.guess_phase(data) or self._expected_phase()
             return self._unchanged(StreamError.UNREADABLE)
@@ -132,25 +141,6 @@ class Exchange:
             error_type=_error_type(status, flags, shutdown=shutdown),
         )
 
-    def _read(self, data: bytes) -> Head | wire.Message | None:
-        """What the message says; None for response headers that change nothing in the reply.
-
-        Those are read in `finish`, which is in no hurry.
-        """
-        if data.startswith(_RESPONSE_HEADERS) and not (self._prepared and self._prepared.tags.in_response):
-            self.phase = Phase.RESPONSE_HEADERS
-            return None
-        self.phase, content = wire.read(data, self._decider.scanner)
-        return content
-
-    def _advance(self) -> bool:
-        """Takes the step that this message is in the legal order; False if it is none."""
-        state = LEGAL.get((self._state, self.phase))
-        if state is None:
-            return False
-        self._state = state
-        return True
-
     def _answer(self, data: bytes, content: Head | wire.Message | None, now: float) -> bytes:
         if self.phase is Phase.RESPONSE_HEADERS:
             self._responded_at = now
@@ -169,25 +159,26 @@ class Exchange:
         return Phase.REQUEST_HEADERS if self._state is START else Phase.RESPONSE_HEADERS
 
     def _on_request_headers(self, data: bytes, head: Head, now: float) -> bytes:
-        decider, attributes = self._decider, head.attributes
-        self._bodies = head.bodies
-        self.client = _text(attributes, "source.address") or None
-        self._request = request = Request(head.headers, _text(attributes, "xds.cluster_name"))
+        decider, headers, attributes = self._decider, head.headers, head.attributes
         self.answered_at = now
-        parent = parse_traceparent(head.headers.get("traceparent"))
+        self.client = attributes.client
+        self._bodies = head.bodies
+        self._request = request = Request(headers, attributes.service, attributes.service_key)
+        parent = parse_traceparent(headers["traceparent"]) if "traceparent" in headers else None
         self._prepared = prepared = decider.policy(request)
-        self._decision = decision = decider.decide(prepared, request, parent, self._traceparent)
-        reply, entries = prepared.reply(decision)
-        if decision.reason is not Reason.DISABLED:
-            entries += prepared.tags.of_request(Received(request, data, attributes, {}))
-        reply += wire.metadata(entries)
+        verdict = decider.decide(prepared, request, parent, self._traceparent)
+        self._decision = verdict.decision
+        entries = verdict.entries
+        if verdict.decision.reason is not Reason.DISABLED:
+            entries += prepared.tags.of_request(request, data, attributes.values)
+        reply = verdict.reply + wire.metadata(entries)
         return reply + wire.HEADERS_ONLY if head.bodies.sent else reply
 
     def _response_tags(self, data: bytes, head: Head) -> bytes:
         prepared, request, decision = self._prepared, self._request, self._decision
         if prepared is None or request is None or decision is None or decision.reason is Reason.DISABLED:
             return b""
-        return wire.metadata(prepared.tags.of_response(Received(request, data, head.attributes, head.headers)))
+        return wire.metadata(prepared.tags.of_response(Received(request, data, head.attributes.values, head.headers)))
 
     def _read_response(self) -> tuple[int, int, int]:
         """Status, response flags and the upstream's port; 0 for what is not known."""
@@ -201,8 +192,8 @@ class Exchange:
         if not isinstance(head, Head):
             self.errors.append(StreamError.PROTOCOL)
             return 0, 0, 0
-        status, flags = head.headers.get(":status", ""), head.attributes.get("response.flags", 0)
-        port = _text(head.attributes, "upstream.address").rpartition(":")[2]
+        status, flags = head.headers.get(":status", ""), head.attributes.values.get("response.flags")
+        port = head.attributes.text("upstream.address").rpartition(":")[2]
         return (
             int(status) if len(status) == _STATUS_DIGITS and _is_number(status) else 0,
             int(flags) if isinstance(flags, float) and math.isfinite(flags) else 0,
@@ -215,11 +206,6 @@ class Exchange:
             self.phase is Phase.RESPONSE_BODY and self._bodies.response_echoed
         )
         return wire.echo_reply(message, self.phase) if message and echo else wire.continue_reply(self.phase)
-
-
-def _text(attributes: dict[str, TagValue], name: str) -> str:
-    value = attributes.get(name)
-    return value if isinstance(value, str) else ""
 
 
 def _is_number(text: str) -> bool:

@@ -2,6 +2,8 @@
 
 from urllib.parse import parse_qsl
 
+from extproc.engine.scan import service_key
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _QUERY_LIMIT = 8192  # characters of a query string that are read
 _QUERY_FIELDS = 256
@@ -10,11 +12,6 @@ _QUERY_FIELDS = 256
 def method_label(method: str) -> str:
     """`method` where it is one of HTTP's, else `_OTHER`, as OpenTelemetry's conventions have it."""
     return method if method in _METHODS else "_OTHER"
-
-
-def service_key(service: str) -> str:
-    """A service's name as it is compared: `_` and `-` are alike."""
-    return service.replace("_", "-")
 
 
 class Request:
@@ -29,10 +26,10 @@ class Request:
 
     __slots__ = ("_host", "_query", "_query_text", "headers", "method", "path", "segments", "service", "service_key")
 
-    def __init__(self, headers: dict[str, str], service: str) -> None:
+    def __init__(self, headers: dict[str, str], service: str, key: str | None = None) -> None:
         self.headers = headers
         self.service = service
-        self.service_key = service_key(service)
+        self.service_key = service_key(service) if key is None else key
         self.method = headers.get(":method", "")
         path = headers.get(":path", "")
         if "#" in path:

@@ -4,20 +4,15 @@ from dataclasses import dataclass
 
 from extproc.engine.outcome import Reason
 from extproc.engine.tracecontext import TraceContext
-from extproc.policy.plan import Policy, Sampler
+from extproc.policy.plan import Sampler
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """One trace's fate. There is one object for each, told apart by identity."""
+    """One trace's fate."""
 
     sampled: bool
     reason: Reason
-
-
-_DECISIONS = {reason: {kept: Decision(kept, reason) for kept in (False, True)} for reason in Reason}
-_DISABLED, _PARENT = _DECISIONS[Reason.DISABLED], _DECISIONS[Reason.PARENT]
-_POLICY, _DEFAULT = _DECISIONS[Reason.POLICY], _DECISIONS[Reason.DEFAULT]
 
 
 def keeps(sampler: Sampler, randomness: int) -> bool:
@@ -29,16 +24,11 @@ def keeps(sampler: Sampler, randomness: int) -> bool:
     return randomness >= sampler.threshold
 
 
-def decide(policy: Policy, randomness: int) -> Decision:
-    """The fate of a trace that `policy` itself decides."""
-    return (_POLICY if policy.index >= 0 else _DEFAULT)[keeps(policy.sampler, randomness)]
-
-
 def follow(parent: TraceContext) -> Decision:
     """The caller's decision."""
-    return _PARENT[parent.sampled]
+    return Decision(parent.sampled, Reason.PARENT)
 
 
 def disabled(parent: TraceContext | None) -> Decision:
     """The decision while tracing is switched off: Envoy goes on following its callers."""
-    return _DISABLED[parent is not None and parent.sampled]
+    return Decision(parent is not None and parent.sampled, Reason.DISABLED)

@@ -33,21 +33,50 @@ class Bodies:
 NO_BODIES = Bodies(sent=False, request_echoed=False, response_echoed=False)
 
 
+class Attributes:
+    """Envoy's attributes of one message.
+
+    Attributes:
+        values: those that are strings, numbers or booleans (these as `true` and `false`), by name.
+        client: address and port of the downstream connection, None where Envoy did not send them.
+        service: the upstream cluster's name, "" where Envoy did not send it.
+        service_key: the same as it is compared: `_` and `-` are alike.
+    """
+
+    __slots__ = ("client", "service", "service_key", "values")
+
+    def __init__(self, values: dict[str, TagValue]) -> None:
+        self.values = values
+        self.client = self.text("source.address") or None
+        self.service = self.text("xds.cluster_name")
+        self.service_key = service_key(self.service)
+
+    def text(self, name: str) -> str:
+        """A string attribute, "" where there is none."""
+        value = self.values.get(name)
+        return value if isinstance(value, str) else ""
+
+
 class Head:
     """What a message with headers says.
 
     Attributes:
         headers: the headers that were wanted, by lower-case name; several values of one are joined by `,`.
-        attributes: Envoy's attributes that are strings, numbers or booleans (these as `true` and `false`), by name.
+        attributes: Envoy's attributes.
         bodies: how bodies will come, said by the first message of a stream.
     """
 
     __slots__ = ("attributes", "bodies", "headers")
 
-    def __init__(self, headers: dict[str, str], attributes: dict[str, TagValue], bodies: Bodies = NO_BODIES) -> None:
+    def __init__(self, headers: dict[str, str], attributes: Attributes, bodies: Bodies = NO_BODIES) -> None:
         self.headers = headers
         self.attributes = attributes
         self.bodies = bodies
+
+
+def service_key(service: str) -> str:
+    """A service's name as it is compared: `_` and `-` are alike."""
+    return service.replace("_", "-")
 
 
 class Scanner:
@@ -64,7 +93,7 @@ class Scanner:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.wanted = {name.encode(): name for name in names}
-        self._attributes: dict[bytes, dict[str, TagValue]] = {}
+        self._attributes: dict[bytes, Attributes] = {}
 
     def scan(self, data: bytes) -> Head | None:
         """What `data` says, if it is a headers message as Envoy writes it."""
@@ -79,20 +108,24 @@ class Scanner:
             if position != end and not (data[position] == 0x18 and position + 2 == end):  # HttpHeaders.end_of_stream
                 return None
             rest = data[end:]
-            attributes = self._attributes.get(rest)
-            if attributes is None and (attributes := _attributes(rest)) is not None:
-                self._remember(rest, attributes)
+            attributes = self._attributes.get(rest) or self._learn(rest)
         except (IndexError, ValueError, struct.error):
             return None
         return Head(headers, attributes) if headers is not None and attributes is not None else None
 
-    def _remember(self, rest: bytes, attributes: dict[str, TagValue]) -> None:
+    def _learn(self, rest: bytes) -> Attributes | None:
+        values = _attributes(rest)
+        if values is None:
+            return None
         if len(self._attributes) >= _REMEMBERED:
             self._attributes.clear()
-        self._attributes[rest] = attributes
+        attributes = self._attributes[rest] = Attributes(values)
+        return attributes
 
 
-def _headers(data: bytes, position: int, end: int, wanted: dict[bytes, str]) -> dict[str, str] | None:
+def _headers(  # noqa: C901  one loop, because calls would cost more than all the rest
+    data: bytes, position: int, end: int, wanted: dict[bytes, str]
+) -> dict[str, str] | None:
     found: dict[str, str] = {}
     get = wanted.get
     while position < end:

@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from extproc.engine import wire_pb2 as pb
 from extproc.engine.outcome import Phase
-from extproc.engine.scan import ATTRIBUTES_KEY, NO_BODIES, Bodies, Head, Scanner, TagValue
+from extproc.engine.scan import ATTRIBUTES_KEY, NO_BODIES, Attributes, Bodies, Head, Scanner, TagValue
 
 Message = pb.ProcessingRequest
 
@@ -49,9 +49,8 @@ def read(data: bytes, scanner: Scanner) -> tuple[Phase, Head | Message]:
     phase = _PHASES[message.WhichOneof("request") or ""]
     if phase not in _HEADERS:
         return phase, message
-    return phase, Head(
-        _read_headers(getattr(message, phase), scanner.wanted), _read_attributes(message), _read_bodies(message)
-    )
+    headers = _read_headers(getattr(message, phase), scanner.wanted)
+    return phase, Head(headers, Attributes(_read_attributes(message)), _read_bodies(message))
 
 
 def guess_phase(data: bytes) -> Phase | None:
