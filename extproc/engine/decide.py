@@ -17,7 +17,7 @@ from extproc.policy.plan import Plan, Policy, TagSource
 FORCE_TRACE = wire.Mutation(set_headers=(("x-envoy-force-trace", "true"),), clear_route_cache=True)
 """Makes Envoy decide again on a trace that it has begun unsampled, and keep it."""
 
-_ALWAYS = {":method", ":path", ":authority", ":scheme", "traceparent", "tracestate", ":status"}
+_ALWAYS = {":method", ":path", ":authority", ":scheme", "traceparent", "tracestate"}
 _HEADER_SOURCES = {TagSource.REQUEST_HEADER, TagSource.RESPONSE_HEADER}
 
 
@@ -40,10 +40,11 @@ class Prepared:
         kept, dropped: what becomes of a new trace.
     """
 
-    __slots__ = ("_others", "dropped", "kept", "policy", "respects_parent", "sampler", "tags")
+    __slots__ = ("_others", "dropped", "kept", "path_template", "policy", "respects_parent", "sampler", "tags")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.path_template = policy.path_template
         self.sampler = policy.sampler
         self.respects_parent = policy.sampler.respect_parent
         self.tags = Tags(policy)
@@ -86,10 +87,11 @@ class Decider:
     """All policies of a Plan.
 
     Attributes:
-        scanner: reads the headers that matching, tags, decisions and metrics need.
+        scanner: reads the headers that matching, tags and decisions need.
+        response_scanner: reads what metrics need of a response.
     """
 
-    __slots__ = ("_default", "_draw", "_enabled", "_index", "_prepared", "scanner")
+    __slots__ = ("_default", "_draw", "_enabled", "_index", "_prepared", "response_scanner", "scanner")
 
     def __init__(self, plan: Plan, draw: Callable[[], int] = lambda: random.getrandbits(RANDOMNESS_BITS)) -> None:
         self._enabled = plan.enabled
@@ -97,6 +99,7 @@ class Decider:
         self._index = Index(plan.policies)
         self._prepared = [Prepared(policy) for policy in plan.policies]
         self._default = Prepared(plan.default)
+        self.response_scanner = Scanner({":status"}, once=True)
         self.scanner = Scanner(_ALWAYS.union(*map(_headers, (*plan.policies, plan.default))))
 
     def policy(self, request: Request) -> Prepared:

@@ -7,6 +7,7 @@ that is left untouched: between two requests a server's caches go cold, and then
 message (`bench/micro.py` prints both).
 """
 
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ ATTRIBUTES_KEY = "envoy.filters.http.ext_proc"
 
 _ATTRIBUTES_ENTRY = b"\x0a" + bytes([len(ATTRIBUTES_KEY)]) + ATTRIBUTES_KEY.encode() + b"\x12"
 _NUMBER = struct.Struct("<d")
+_PORT_DIGITS = 5
 _REMEMBERED = 1024  # different attributes, a few hundred bytes each
 _LONGEST = 28  # bits of a varint that are read
 
@@ -41,15 +43,19 @@ class Attributes:
         client: address and port of the downstream connection, None where Envoy did not send them.
         service: the upstream cluster's name, "" where Envoy did not send it.
         service_key: the same as it is compared: `_` and `-` are alike.
+        upstream_port, flags: of a response: the upstream's port, and Envoy's response flags; 0 where unknown.
     """
 
-    __slots__ = ("client", "service", "service_key", "values")
+    __slots__ = ("client", "flags", "service", "service_key", "upstream_port", "values")
 
     def __init__(self, values: dict[str, TagValue]) -> None:
         self.values = values
         self.client = self.text("source.address") or None
         self.service = self.text("xds.cluster_name")
         self.service_key = service_key(self.service)
+        self.upstream_port = number(self.text("upstream.address").rpartition(":")[2], _PORT_DIGITS)
+        flags = values.get("response.flags")
+        self.flags = int(flags) if isinstance(flags, float) and math.isfinite(flags) else 0
 
     def text(self, name: str) -> str:
         """A string attribute, "" where there is none."""
@@ -74,6 +80,11 @@ class Head:
         self.bodies = bodies
 
 
+def number(text: str, digits: int) -> int:
+    """The number that `text` is, of so many digits at the most, else 0."""
+    return int(text) if len(text) <= digits and text.isascii() and text.isdigit() else 0
+
+
 def service_key(service: str) -> str:
     """A service's name as it is compared: `_` and `-` are alike."""
     return service.replace("_", "-")
@@ -87,12 +98,14 @@ class Scanner:
 
     Args:
         names: the headers that are wanted, in lower case.
+        once: whether each comes once at the most, so that reading may stop when all are found.
     """
 
-    __slots__ = ("_attributes", "wanted")
+    __slots__ = ("_attributes", "_enough", "wanted")
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], *, once: bool = False) -> None:
         self.wanted = {name.encode(): name for name in names}
+        self._enough = len(self.wanted) if once else -1
         self._attributes: dict[bytes, Attributes] = {}
 
     def scan(self, data: bytes) -> Head | None:
@@ -103,7 +116,7 @@ class Scanner:
             if data[position] != 0x0A:  # HttpHeaders.headers
                 return None
             size, position = _varint(data, position + 1)
-            headers = _headers(data, position, position + size, self.wanted)
+            headers = _headers(data, position, position + size, self.wanted, self._enough)
             position += size
             if position != end and not (data[position] == 0x18 and position + 2 == end):  # HttpHeaders.end_of_stream
                 return None
@@ -124,7 +137,7 @@ class Scanner:
 
 
 def _headers(  # noqa: C901  one loop, because calls would cost more than all the rest
-    data: bytes, position: int, end: int, wanted: dict[bytes, str]
+    data: bytes, position: int, end: int, wanted: dict[bytes, str], enough: int
 ) -> dict[str, str] | None:
     found: dict[str, str] = {}
     get = wanted.get
@@ -157,6 +170,8 @@ def _headers(  # noqa: C901  one loop, because calls would cost more than all th
                 return None
         value = data[start:position].decode(errors="replace")
         found[name] = f"{found[name]},{value}" if name in found else value
+        if len(found) == enough:
+            return found
     return found if position == end <= len(data) else None
 
 

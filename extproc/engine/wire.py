@@ -151,12 +151,13 @@ def metadata(entries: bytes) -> bytes:
     size = len(entries)
     if not size:
         return b""
-    inner = _length(size)
+    length = _LENGTHS.__getitem__ if size < _LOOKED_UP else _varint
+    inner = length(size)
     namespace = 1 + len(inner) + size  # Value.struct_value = 5
-    middle = _length(namespace)
+    middle = length(namespace)
     field = len(_NAMESPACE_KEY) + len(middle) + namespace  # Struct.fields = 1
-    outer = _length(field)
-    fields = _length(1 + len(outer) + field)  # ProcessingResponse.dynamic_metadata = 8
+    outer = length(field)
+    fields = length(1 + len(outer) + field)  # ProcessingResponse.dynamic_metadata = 8
     return b"".join((b"\x42", fields, b"\x0a", outer, _NAMESPACE_KEY, middle, b"\x2a", inner, entries))
 
 
@@ -199,7 +200,7 @@ Response trailers stay: their mode keeps the stream open to the end of the respo
 def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
     """A function from a value of the tag `name` to its entry in the dynamic metadata."""
     key = name.encode()
-    prefix = b"\x0a" + _length(len(key)) + key + b"\x12"  # an entry of Struct.fields: 1 the key, 2 the Value
+    prefix = b"\x0a" + _varint(len(key)) + key + b"\x12"  # an entry of Struct.fields: 1 the key, 2 the Value
 
     def encode(value: TagValue) -> bytes:
         if isinstance(value, str):
@@ -224,10 +225,7 @@ def _varint(number: int) -> bytes:
 
 _LENGTHS = [_varint(number) for number in range(1 << 14)]
 """Lengths as protobuf writes them; looked up rather than computed, for no name and no value of a tag is longer."""
-
-
-def _length(number: int) -> bytes:
-    return _LENGTHS[number] if number < len(_LENGTHS) else _varint(number)
+_LOOKED_UP = len(_LENGTHS) - 64  # of what is wrapped: the wrapping adds a few bytes
 
 
 def describe(data: bytes) -> tuple[dict[str, TagValue], Mutation]:

@@ -127,7 +127,7 @@ class PolicyFile:
 def _changes(folder: Path) -> AsyncIterator[object]:
     """Something whenever something in the folder has changed, and nothing now and then besides."""
     timeout = int(_LOOK_SECONDS * 1000)
-    return awatch(folder, recursive=False, debounce=50, step=20, rust_timeout=timeout, yield_on_timeout=True)
+    return awatch(folder, recursive=False, debounce=200, step=100, rust_timeout=timeout, yield_on_timeout=True)
 
 
 def _fingerprint(path: Path) -> _Fingerprint:

@@ -96,10 +96,11 @@ class Service:
             while (message := await read()) is not _EOF:
                 received = perf_counter()
                 reply = receive(message, received)
-                took.append((exchange.phase, perf_counter() - received))
+                answered = perf_counter()
+                took.append((exchange.phase, answered - received))
+                if exchange.answered_at == received:  # these were the request headers
+                    exchange.answered_at = answered
                 await write(reply)
-                if exchange.answered_at == received:  # these were the request headers, and the reply has left now
-                    exchange.answered_at = perf_counter()
         except asyncio.CancelledError:
             if not self._ending:
                 raise  # Envoy has reset the stream, so there is no one to send a status to

@@ -27,7 +27,6 @@ _OPTIONS = (
     ("grpc.max_concurrent_streams", 2**31 - 1),  # Envoy holds one stream per HTTP request on one connection
     ("grpc.max_receive_message_length", 8 << 20),  # a body that Envoy buffers, should somebody send us one
     ("grpc.max_metadata_size", 32 << 10),
-    ("grpc.http2.bdp_probe", 0),  # pings that size windows for bulk data; ours are a few hundred bytes
     ("grpc.keepalive_time_ms", 30_000),  # a peer that has silently gone is noticed, and its streams end
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # Envoy may send keepalives of its own
