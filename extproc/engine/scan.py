@@ -98,25 +98,30 @@ class Scanner:
 
     Args:
         names: the headers that are wanted, in lower case.
-        once: whether each comes once at the most, so that reading may stop when all are found.
+        only: whether it is one header, which comes once, so that reading may stop there.
     """
 
-    __slots__ = ("_attributes", "_enough", "wanted")
+    __slots__ = ("_attributes", "_only", "wanted")
 
-    def __init__(self, names: Iterable[str], *, once: bool = False) -> None:
+    def __init__(self, names: Iterable[str], *, only: bool = False) -> None:
         self.wanted = {name.encode(): name for name in names}
-        self._enough = len(self.wanted) if once else -1
+        self._only = only
         self._attributes: dict[bytes, Attributes] = {}
 
     def scan(self, data: bytes) -> Head | None:
         """What `data` says, if it is a headers message as Envoy writes it."""
         try:
-            size, position = _varint(data, 1)
+            size, position = data[1], 2
+            if size >= 0x80:
+                size, position = _varint(data, 1)
             end = position + size
             if data[position] != 0x0A:  # HttpHeaders.headers
                 return None
-            size, position = _varint(data, position + 1)
-            headers = _headers(data, position, position + size, self.wanted, self._enough)
+            size = data[position + 1]
+            position += 2
+            if size >= 0x80:
+                size, position = _varint(data, position - 1)
+            headers = _headers(data, position, position + size, self.wanted, only=self._only)
             position += size
             if position != end and not (data[position] == 0x18 and position + 2 == end):  # HttpHeaders.end_of_stream
                 return None
@@ -137,7 +142,7 @@ class Scanner:
 
 
 def _headers(  # noqa: C901  one loop, because calls would cost more than all the rest
-    data: bytes, position: int, end: int, wanted: dict[bytes, str], enough: int
+    data: bytes, position: int, end: int, wanted: dict[bytes, str], *, only: bool
 ) -> dict[str, str] | None:
     found: dict[str, str] = {}
     get = wanted.get
@@ -170,7 +175,7 @@ def _headers(  # noqa: C901  one loop, because calls would cost more than all th
                 return None
         value = data[start:position].decode(errors="replace")
         found[name] = f"{found[name]},{value}" if name in found else value
-        if len(found) == enough:
+        if only:
             return found
     return found if position == end <= len(data) else None
 

@@ -26,6 +26,7 @@ MAX_VALUE_LENGTH = 1024
 _PHASES = {phase.value: phase for phase in Phase}
 _HEADERS = frozenset({Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS})
 _PHASE_BY_FIRST_BYTE = {pb.ProcessingRequest.DESCRIPTOR.fields_by_name[phase].number << 3 | 2: phase for phase in Phase}
+_HEADERS_BY_FIRST_BYTE = {bytes([byte]): phase for byte, phase in _PHASE_BY_FIRST_BYTE.items() if phase in _HEADERS}
 # Bodies that the server must send back, or they are lost.
 _ECHOED = frozenset({pb.FULL_DUPLEX_STREAMED, pb.GRPC})
 _MORE = 0x80  # in a varint: another byte follows
@@ -42,8 +43,8 @@ def read(data: bytes, scanner: Scanner) -> tuple[Phase, Head | Message]:
 
     Raises UnreadableError.
     """
-    phase = guess_phase(data)
-    if phase in _HEADERS and (head := scanner.scan(data)) is not None:
+    phase = _HEADERS_BY_FIRST_BYTE.get(data[:1])
+    if phase is not None and (head := scanner.scan(data)) is not None:
         return phase, head
     message = _parse(data)
     phase = _PHASES[message.WhichOneof("request") or ""]
