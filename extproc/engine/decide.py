@@ -37,15 +37,15 @@ class Prepared:
     """A policy with everything that it alone settles.
 
     Attributes:
-        kept, dropped: what becomes of a new trace.
+        kept, dropped: what becomes of a new trace, by whether its R reaches `threshold`, as in `sample.keeps`.
     """
 
-    __slots__ = ("_others", "dropped", "kept", "path_template", "policy", "respects_parent", "sampler", "tags")
+    __slots__ = ("_others", "dropped", "kept", "path_template", "policy", "respects_parent", "tags", "threshold")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.path_template = policy.path_template
-        self.sampler = policy.sampler
+        self.threshold = policy.sampler.threshold
         self.respects_parent = policy.sampler.respect_parent
         self.tags = Tags(policy)
         reason = Reason.POLICY if policy.index >= 0 else Reason.DEFAULT
@@ -71,7 +71,7 @@ class Prepared:
         if self.policy.index >= 0:
             metadata["sampling.policy"] = self.policy.name
         if decision.reason is not Reason.PARENT:
-            metadata["sampling.probability"] = self.sampler.probability
+            metadata["sampling.probability"] = self.policy.sampler.probability
         if self.policy.span_name is not None:
             metadata["span_name"] = self.policy.span_name
         return metadata | self.tags.constants
@@ -104,8 +104,8 @@ class Decider:
 
     def policy(self, request: Request) -> Prepared:
         """The policy that decides on `request`, or the default."""
-        policy = self._index.find(request)
-        return self._default if policy is None else self._prepared[policy.index]
+        position = self._index.find(request)
+        return self._default if position is None else self._prepared[position]
 
     def decide(
         self, prepared: Prepared, request: Request, parent: TraceContext | None, traceparent: str | None
@@ -115,7 +115,7 @@ class Decider:
             return prepared.other(sample.disabled(parent))
         if parent is not None and prepared.respects_parent:
             return prepared.other(sample.follow(parent))
-        kept = sample.keeps(prepared.sampler, self.randomness(request, parent, traceparent))
+        kept = self.randomness(request, parent, traceparent) >= prepared.threshold
         return prepared.kept if kept else prepared.dropped
 
     def randomness(self, request: Request, parent: TraceContext | None, traceparent: str | None) -> int:

@@ -101,6 +101,8 @@ class Exchange:
             if state is None:
                 return self._unchanged(StreamError.PROTOCOL)
             self._state = state
+            if self.phase is Phase.REQUEST_HEADERS and isinstance(content, Head):
+                return self._on_request_headers(data, content, now)
             return self._answer(data, content, now)
         except wire.UnreadableError:
             self.phase = wire.guess_phase(data) or self._expected_phase()
@@ -144,8 +146,6 @@ class Exchange:
             self._response = data
             tags = self._response_tags(data, content) if isinstance(content, Head) else b""
             return wire.continue_reply(self.phase) + tags
-        if isinstance(content, Head):
-            return self._on_request_headers(data, content, now)
         return self._on_piece(content)
 
     def _unchanged(self, error: StreamError) -> bytes:
@@ -192,12 +192,14 @@ class Exchange:
         attributes = head.attributes
         return number(head.headers.get(":status", ""), _STATUS_DIGITS), attributes.flags, attributes.upstream_port
 
-    def _on_piece(self, message: wire.Message | None) -> bytes:
+    def _on_piece(self, message: Head | wire.Message | None) -> bytes:
         """A piece of body, or trailers."""
         echo = (self.phase is Phase.REQUEST_BODY and self._bodies.request_echoed) or (
             self.phase is Phase.RESPONSE_BODY and self._bodies.response_echoed
         )
-        return wire.echo_reply(message, self.phase) if message and echo else wire.continue_reply(self.phase)
+        if echo and isinstance(message, wire.Message):
+            return wire.echo_reply(message, self.phase)
+        return wire.continue_reply(self.phase)
 
 
 def _error_type(status: int, flags: int, *, shutdown: bool) -> str | None:

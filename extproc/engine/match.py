@@ -21,17 +21,16 @@ _Read = Callable[[Request], str | None]
 
 
 class Index:
-    """Finds a request's policy."""
+    """Finds a request's policy, by its position among all."""
 
-    __slots__ = ("_checks", "_policies", "_root")
+    __slots__ = ("_checks", "_root")
 
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = tuple(policies)
         self._checks = [tuple(_remaining_checks(policy)) for policy in policies]
         self._root = _tree(policies)
 
-    def find(self, request: Request) -> Policy | None:
-        """The first policy in file order that `request` satisfies."""
+    def find(self, request: Request) -> int | None:
+        """The position of the first policy in file order that `request` satisfies."""
         found: list[int] = []
         _walk(self._root, request, 0, found)
         if len(found) > 1:
@@ -41,7 +40,7 @@ class Index:
                 if not check(request):
                     break
             else:
-                return self._policies[position]
+                return position
         return None
 
 

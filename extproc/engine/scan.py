@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 TagValue = str | float
 
@@ -63,7 +64,7 @@ class Attributes:
         return value if isinstance(value, str) else ""
 
 
-class Head:
+class Head(NamedTuple):
     """What a message with headers says.
 
     Attributes:
@@ -72,12 +73,12 @@ class Head:
         bodies: how bodies will come, said by the first message of a stream.
     """
 
-    __slots__ = ("attributes", "bodies", "headers")
+    headers: dict[str, str]
+    attributes: Attributes
+    bodies: Bodies = NO_BODIES
 
-    def __init__(self, headers: dict[str, str], attributes: Attributes, bodies: Bodies = NO_BODIES) -> None:
-        self.headers = headers
-        self.attributes = attributes
-        self.bodies = bodies
+
+_new_head = tuple.__new__  # a Head without the call to its constructor
 
 
 def number(text: str, digits: int) -> int:
@@ -129,7 +130,9 @@ class Scanner:
             attributes = self._attributes.get(rest) or self._learn(rest)
         except (IndexError, ValueError, struct.error):
             return None
-        return Head(headers, attributes) if headers is not None and attributes is not None else None
+        if headers is None or attributes is None:
+            return None
+        return _new_head(Head, (headers, attributes, NO_BODIES))
 
     def _learn(self, rest: bytes) -> Attributes | None:
         values = _attributes(rest)

@@ -83,9 +83,9 @@ requests = st.builds(
 )
 
 
-def naive(policies: list[Policy], request: Request) -> Policy | None:
+def naive(policies: list[Policy], request: Request) -> int | None:
     """The first whose every check holds."""
-    return next((policy for policy in policies if all(check(request) for _, check in checks(policy))), None)
+    return next((policy.index for policy in policies if all(check(request) for _, check in checks(policy))), None)
 
 
 @settings(max_examples=1000, deadline=None)
