@@ -37,15 +37,15 @@ class Prepared:
     """A policy with everything that it alone settles.
 
     Attributes:
-        kept, dropped: what becomes of a new trace, by whether its R reaches `threshold`, as in `sample.keeps`.
+        kept, dropped: what becomes of a new trace.
     """
 
-    __slots__ = ("_others", "dropped", "kept", "path_template", "policy", "respects_parent", "tags", "threshold")
+    __slots__ = ("_others", "dropped", "kept", "path_template", "policy", "respects_parent", "sampler", "tags")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.path_template = policy.path_template
-        self.threshold = policy.sampler.threshold
+        self.sampler = policy.sampler
         self.respects_parent = policy.sampler.respect_parent
         self.tags = Tags(policy)
         reason = Reason.POLICY if policy.index >= 0 else Reason.DEFAULT
@@ -71,7 +71,7 @@ class Prepared:
         if self.policy.index >= 0:
             metadata["sampling.policy"] = self.policy.name
         if decision.reason is not Reason.PARENT:
-            metadata["sampling.probability"] = self.policy.sampler.probability
+            metadata["sampling.probability"] = self.sampler.probability
         if self.policy.span_name is not None:
             metadata["span_name"] = self.policy.span_name
         return metadata | self.tags.constants
@@ -115,7 +115,7 @@ class Decider:
             return prepared.other(sample.disabled(parent))
         if parent is not None and prepared.respects_parent:
             return prepared.other(sample.follow(parent))
-        kept = self.randomness(request, parent, traceparent) >= prepared.threshold
+        kept = sample.keeps(prepared.sampler, self.randomness(request, parent, traceparent))
         return prepared.kept if kept else prepared.dropped
 
     def randomness(self, request: Request, parent: TraceContext | None, traceparent: str | None) -> int:

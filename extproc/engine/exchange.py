@@ -186,6 +186,10 @@ class Exchange:
         except wire.UnreadableError:
             self.errors.append(StreamError.UNREADABLE)
             return 0, 0, 0
+        except Exception as error:  # noqa: BLE001  as in `receive`
+            self.failure = error
+            self.errors.append(StreamError.INTERNAL)
+            return 0, 0, 0
         if not isinstance(head, Head):
             self.errors.append(StreamError.PROTOCOL)
             return 0, 0, 0

@@ -187,6 +187,19 @@ def test_a_bug_is_not_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 200 == outcome.status_code
 
 
+def test_a_bug_while_finishing_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left for `finish` to read is as well guarded as what is read at once."""
+    exchange = run(REQUEST, OK, plan=replace(PLAN, default=replace(PLAN.default, tags=())))
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("extproc.engine.wire.read", broken)
+    outcome = exchange.finish(5.0)
+    assert outcome is not None
+    assert (0, [StreamError.INTERNAL]) == (outcome.status_code, exchange.errors)
+
+
 @given(st.lists(st.binary(max_size=60) | st.sampled_from([REQUEST, OK, piece("request_body", b"x")]), max_size=6))
 def test_any_bytes_are_answered(messages: list[bytes]) -> None:
     """No bytes make the engine raise, and every message gets a reply whose phase is set."""

@@ -165,3 +165,17 @@ def test_attributes_are_remembered_within_bounds() -> None:
         assert head is not None
         assert {"source.address": f"10.0.0.1:{number}"} == head.attributes.values
     assert len(scanner._attributes) <= 1024  # noqa: SLF001  memory is the point
+
+
+ENVOY_1_40 = (
+    b"\x12(\n$\n\x13\n\x05:path\x1a\n/api/x?y=1\n\r\n\x06accept\x1a\x03*/*\x18\x01B\x00"
+    b"JD\n\x1benvoy.filters.http.ext_proc\x12%\n#\n\x0esource.address\x12\x11\x1a\x0f127.0.0.1:58994Z\x00"
+)
+
+
+def test_the_shape_of_envoys_own_bytes_is_scanned() -> None:
+    """Order and framing as a real Envoy 1.40 writes them: end_of_stream, empty metadata, attributes, empty protocol."""
+    assert pb.ProcessingRequest.FromString(ENVOY_1_40).HasField("protocol_config")
+    head = Scanner([":path"]).scan(ENVOY_1_40)
+    assert head is not None
+    assert ({":path": "/api/x?y=1"}, "127.0.0.1:58994") == (head.headers, head.attributes.client)
