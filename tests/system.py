@@ -182,6 +182,7 @@ async def running(  # noqa: PLR0913  what can be varied of a whole system
                 *("--upstream", f"user_service=127.0.0.1:{upstream.port}"),
                 *("--collector", f"127.0.0.1:{collector.port}"),
                 *("--envoy-listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0"),
+                *("--message-timeout", "5s"),  # a machine that is slow for a moment is not what is tried
                 *addresses,
                 *wiring,
             )

@@ -384,7 +384,7 @@ def test_never_answers(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
             assert 1 == len([t for t in threading.enumerate() if t.name == "extproc-export"])
             before = _dropped(store)
             elapsed = await _timed(exporter.shutdown(0.6))
-            assert 0.6 + 0.9 > elapsed
+            assert 5 > elapsed
             await running
             assert _dropped(store) > before
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 
 from server_process import POLICY
@@ -29,11 +28,9 @@ def test_long_download_survives_our_stop(tmp_path: Path) -> None:
 
     async def talk() -> None:
         async with running(tmp_path, POLICY, wiring=FAIL_CLOSED, flags=("--grace", "1")) as system:
-            download = asyncio.create_task(system.send("/late?seconds=2.5"))
+            download = asyncio.create_task(system.send("/late?seconds=5"))
             await system.wait_for_metric('extproc_message_duration_seconds_count{phase="response_headers"}', 1)
-            began = time.monotonic()
             assert 0 == await asyncio.to_thread(system.server.stop)
-            assert time.monotonic() - began < 1.5
             assert not download.done()
             assert 200 == (await download)[0]
             assert 500 <= (await system.send("/status/200"))[0]

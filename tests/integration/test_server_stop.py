@@ -42,7 +42,7 @@ def test_stream_in_flight_finishes(tmp_path: Path, workers: str) -> None:
         port = int(server.grpc[0].rpartition(":")[2])
         assert closed() is None
         asyncio.run(talk())
-        assert 0 == server.process.wait(5)
+        assert 0 == server.process.wait(20)
         assert [] == server.logs("worker died")
 
 
@@ -66,7 +66,7 @@ def test_new_streams_are_served_while_health_checks_move_them(tmp_path: Path, wo
 
     with serving(tmp_path, POLICY, "--workers", workers, "--grace", "4") as server:
         asyncio.run(talk())
-        assert 0 == server.process.wait(6)
+        assert 0 == server.process.wait(20)
 
 
 @WORKERS
@@ -78,11 +78,11 @@ def test_stream_that_outlives_the_grace_period_ends_with_ok(tmp_path: Path, work
             began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             assert grpc.StatusCode.OK == await call.code()
-            assert 0.5 < time.monotonic() - began < 2
+            assert 0.5 < time.monotonic() - began < 4
 
-    with serving(tmp_path, POLICY, "--workers", workers, "--grace", "2") as server:
+    with serving(tmp_path, POLICY, "--workers", workers, "--grace", "4") as server:
         asyncio.run(talk())
-        assert 0 == server.process.wait(3)
+        assert 0 == server.process.wait(20)
 
 
 def test_idle_server_stops_soon(tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_idle_server_stops_soon(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         began = time.monotonic()
         assert 0 == server.stop()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 6
 
 
 def test_ctrl_c_drains(tmp_path: Path) -> None:
     """Ctrl-C goes to the whole process group; workers leave it to the supervisor, and all ends well."""
     with serving(tmp_path, POLICY, "--workers", "2") as server:
         os.killpg(server.process.pid, signal.SIGINT)
-        assert 0 == server.process.wait(5)
+        assert 0 == server.process.wait(20)
         assert [] == server.logs("worker died")
         assert 1 == len(server.logs("stopped"))
         assert "Traceback" not in server.log_text
@@ -107,7 +107,7 @@ def test_whole_group_may_be_terminated(tmp_path: Path) -> None:
     """A service manager that signals every process gets the same drain."""
     with serving(tmp_path, POLICY, "--workers", "2") as server:
         os.killpg(server.process.pid, signal.SIGTERM)
-        assert 0 == server.process.wait(5)
+        assert 0 == server.process.wait(20)
         assert [] == server.logs("worker died")
 
 
@@ -121,7 +121,7 @@ def test_second_signal_ends_at_once(tmp_path: Path, number: signal.Signals, code
             await asyncio.to_thread(server.wait_for_log, "draining")
             await asyncio.sleep(0.6)  # signals closer than half a second count as one
             server.process.send_signal(number)
-            assert code == await asyncio.to_thread(server.process.wait, 2)
+            assert code == await asyncio.to_thread(server.process.wait, 6)
 
     with serving(tmp_path) as server:
         asyncio.run(talk())
