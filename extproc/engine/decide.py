@@ -99,7 +99,7 @@ class Decider:
         self._index = Index(plan.policies)
         self._prepared = [Prepared(policy) for policy in plan.policies]
         self._default = Prepared(plan.default)
-        self.response_scanner = Scanner({":status"}, only=True)
+        self.response_scanner = Scanner({":status"})
         self.scanner = Scanner(_ALWAYS.union(*map(_headers, (*plan.policies, plan.default))))
 
     def policy(self, request: Request) -> Prepared:

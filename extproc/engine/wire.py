@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from extproc.engine import wire_pb2 as pb
 from extproc.engine.outcome import Phase
-from extproc.engine.scan import ATTRIBUTES_KEY, NO_BODIES, Attributes, Bodies, Head, Scanner, TagValue
+from extproc.engine.scan import ATTRIBUTES_KEY, NO_BODIES, Attributes, Bodies, Head, Scanner, TagValue, length
 
 Message = pb.ProcessingRequest
 
@@ -29,7 +29,6 @@ _PHASE_BY_FIRST_BYTE = {pb.ProcessingRequest.DESCRIPTOR.fields_by_name[phase].nu
 _HEADERS_BY_FIRST_BYTE = {bytes([byte]): phase for byte, phase in _PHASE_BY_FIRST_BYTE.items() if phase in _HEADERS}
 # Bodies that the server must send back, or they are lost.
 _ECHOED = frozenset({pb.FULL_DUPLEX_STREAMED, pb.GRPC})
-_MORE = 0x80  # in a varint: another byte follows
 _NAMESPACE_KEY = b"\x0a" + bytes([len(NAMESPACE)]) + NAMESPACE.encode() + b"\x12"  # 1 the key, 2 the Value
 _NUMBER = struct.Struct("<d")
 
@@ -152,13 +151,13 @@ def metadata(entries: bytes) -> bytes:
     size = len(entries)
     if not size:
         return b""
-    length = _LENGTHS.__getitem__ if size < _LOOKED_UP else _varint
-    inner = length(size)
+    write = _LENGTHS.__getitem__ if size < _LOOKED_UP else length
+    inner = write(size)
     namespace = 1 + len(inner) + size  # Value.struct_value = 5
-    middle = length(namespace)
+    middle = write(namespace)
     field = len(_NAMESPACE_KEY) + len(middle) + namespace  # Struct.fields = 1
-    outer = length(field)
-    fields = length(1 + len(outer) + field)  # ProcessingResponse.dynamic_metadata = 8
+    outer = write(field)
+    fields = write(1 + len(outer) + field)  # ProcessingResponse.dynamic_metadata = 8
     return b"".join((b"\x42", fields, b"\x0a", outer, _NAMESPACE_KEY, middle, b"\x2a", inner, entries))
 
 
@@ -201,7 +200,7 @@ Response trailers stay: their mode keeps the stream open to the end of the respo
 def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
     """A function from a value of the tag `name` to its entry in the dynamic metadata."""
     key = name.encode()
-    prefix = b"\x0a" + _varint(len(key)) + key + b"\x12"  # an entry of Struct.fields: 1 the key, 2 the Value
+    prefix = b"\x0a" + length(len(key)) + key + b"\x12"  # an entry of Struct.fields: 1 the key, 2 the Value
 
     def encode(value: TagValue) -> bytes:
         if isinstance(value, str):
@@ -215,16 +214,7 @@ def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
     return encode
 
 
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number >= _MORE:
-        encoded.append(number & 0x7F | _MORE)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-_LENGTHS = [_varint(number) for number in range(1 << 14)]
+_LENGTHS = [length(number) for number in range(1 << 14)]
 """Lengths as protobuf writes them; looked up rather than computed, for no name and no value of a tag is longer."""
 _LOOKED_UP = len(_LENGTHS) - 64  # of what is wrapped: the wrapping adds a few bytes
 

@@ -99,6 +99,11 @@ def as_struct(values: dict[str, str | float | bool]) -> Struct:
 
 
 NAMES = ["x", "y", ":path", "a" * 200]
+# What Envoy lets into a value: no NUL, CR, LF; lengths of one byte and of more, and those that are a line feed.
+values = st.one_of(
+    st.binary(max_size=300),
+    st.sampled_from([b"v" * 10, b"\x01x\x1a\x01y" * 2, b"w" * (10 << 7), b"z" * 20_000]),
+).map(lambda value: value.translate(None, b"\x00\r\n"))
 heads = st.builds(
     lambda headers, attributes, end, metadata, mode: pb.ProcessingRequest(
         request_headers=pb.HttpHeaders(
@@ -109,7 +114,7 @@ heads = st.builds(
         metadata_context=pb.Metadata(filter_metadata={"n": Struct()}) if metadata else None,
         protocol_config=None if mode is None else pb.ProtocolConfiguration(request_body_mode=mode),
     ),
-    st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=300)), max_size=6),
+    st.lists(st.tuples(st.sampled_from(NAMES), values), max_size=6),
     st.none()
     | st.dictionaries(st.sampled_from(NAMES), st.text(max_size=200) | st.floats(allow_nan=False) | st.booleans()).map(
         as_struct
@@ -179,3 +184,13 @@ def test_the_shape_of_envoys_own_bytes_is_scanned() -> None:
     head = Scanner([":path"]).scan(ENVOY_1_40)
     assert head is not None
     assert ({":path": "/api/x?y=1"}, "127.0.0.1:58994") == (head.headers, head.attributes.client)
+
+
+def test_a_value_can_not_forge_a_header() -> None:
+    """Bytes that look like another entry, as far as they may occur in a value, are read as the value that they are."""
+    forged = b"\x05:path\x1a\x02/x"
+    for value in (forged, b"\x0b" + forged, b"x" * 10 + forged, forged.ljust(10, b"x"), b"\x8a" + forged):
+        message = pb.ProcessingRequest()
+        message.request_headers.headers.headers.add(key=":path", raw_value=b"/true")
+        message.request_headers.headers.headers.add(key="x", raw_value=value)
+        assert [{":path": "/true"}] * 2 == [head.headers for head in both(message, ":path")]
