@@ -1,7 +1,6 @@
 """The whole: a real Envoy with the configuration that `extproc envoy` prints, `extproc serve`, an upstream, OTLP."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,13 +17,6 @@ from wiring_bed import printed
 
 ID = "x-test-id"
 OK = 200
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)
@@ -164,6 +156,8 @@ async def running(  # noqa: PLR0913  what can be varied of a whole system
 ) -> AsyncIterator[System]:
     """The system, ready: `flags` are the server's, `wiring` those of `extproc envoy`, `listen` goes to both.
 
+    Without `listen` the server is on a port of the kernel's choice.
+
     `edit` may change the printed configuration.
     """
     upstream, collector = Upstream(), OtlpReceiver()
@@ -173,10 +167,10 @@ async def running(  # noqa: PLR0913  what can be varied of a whole system
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}",
         "OTEL_METRIC_EXPORT_INTERVAL": "200",
     }
-    addresses = listen or ("--listen", f"127.0.0.1:{free_port()}")
     try:
-        with ServerProcess(folder, policy, *addresses, *flags, environment=environment) as server:
+        with ServerProcess(folder, policy, *listen, *flags, environment=environment) as server:
             await asyncio.to_thread(server.wait_ready)
+            addresses = listen or ("--listen", server.grpc[0])
             config = printed(
                 str(server.policy),
                 *("--upstream", f"user_service=127.0.0.1:{upstream.port}"),

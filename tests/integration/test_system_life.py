@@ -11,7 +11,7 @@ import trustme
 import yaml
 
 from envoy_process import EnvoyProcess
-from system import System, free_port, running
+from system import System, running
 
 ON = "tracing: {sampling: {policy: always_on}}\n"
 OFF = "tracing: {sampling: {policy: always_off}}\n"
@@ -217,8 +217,8 @@ tracing:
 """
 
     async def check() -> None:
-        port = free_port()
-        async with running(tmp_path, policy, listen=("--listen", f"127.0.0.1:{port}")) as system:
+        async with running(tmp_path, policy) as system:
+            port = int(system.server.grpc[0].rpartition(":")[2])
             config = hand_written({"extproc": port, "collector": system.collector.port, "users": system.upstream.port})
             async with EnvoyProcess(config) as envoy:
                 system.envoy = envoy
