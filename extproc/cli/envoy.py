@@ -1,14 +1,12 @@
 """`extproc envoy`: print the Envoy configuration that a policy file needs."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from extproc.policy.load import load
+from extproc.cli.arguments import Parsed, load_policy
 from extproc.policy.plan import Plan
-from extproc.policy.problems import PolicyError
 from extproc.server.address import parse
 from extproc.wiring.arguments import (
     client_tls,
@@ -25,32 +23,11 @@ from extproc.wiring.render import as_json, as_yaml
 from extproc.wiring.settings import Collector, Settings
 from extproc.wiring.warn import warnings
 
-if TYPE_CHECKING:
-    _ParamType = click.ParamType[Any]
-else:
-    _ParamType = click.ParamType  # generic only in later versions
-
 _DEFAULT_COLLECTOR = "127.0.0.1:4317"
 
 
-class _Parsed(_ParamType):
-    """An argument that one of wiring's functions reads."""
-
-    def __init__(self, name: str, parse_text: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse_text
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-_ADDRESS = _Parsed("ADDR", parse)
-_ENVOY_ADDRESS = _Parsed("HOST:PORT", parse)
+_ADDRESS = Parsed("ADDR", parse)
+_ENVOY_ADDRESS = Parsed("HOST:PORT", parse)
 _FILE = click.Path(path_type=str)
 
 
@@ -73,7 +50,7 @@ _FILE = click.Path(path_type=str)
     "--upstream",
     "upstreams",
     multiple=True,
-    type=_Parsed("NAME=HOST:PORT", parse_upstream),
+    type=Parsed("NAME=HOST:PORT", parse_upstream),
     help="A service behind Envoy; NAME is what a policy's `service` is compared with. "
     "grpc://HOST:PORT for one that speaks HTTP/2. The first one takes every path without a --route.",
 )
@@ -81,7 +58,7 @@ _FILE = click.Path(path_type=str)
     "--route",
     "routes",
     multiple=True,
-    type=_Parsed("PREFIX=NAME", parse_route),
+    type=Parsed("PREFIX=NAME", parse_route),
     help="Send a path prefix to an upstream; each upstream after the first needs one.",
 )
 @click.option(
@@ -102,7 +79,7 @@ _FILE = click.Path(path_type=str)
 )
 @click.option(
     "--message-timeout",
-    type=_Parsed("DURATION", parse_duration),
+    type=Parsed("DURATION", parse_duration),
     default="200ms",
     show_default=True,
     help="How long Envoy waits for each answer.",
@@ -123,7 +100,7 @@ _FILE = click.Path(path_type=str)
 )
 @click.option(
     "--collector",
-    type=_Parsed("HOST:PORT", parse_collector),
+    type=Parsed("HOST:PORT", parse_collector),
     help="Where Envoy sends its spans by OTLP/gRPC; https://HOST:PORT for TLS.  "
     f"[default: the policy's collector, else {_DEFAULT_COLLECTOR}]",
 )
@@ -145,7 +122,7 @@ def command(policy: Path, only: str, output: str, **options: Any) -> None:  # no
     extproc envoy --policy policy.yaml --upstream users=127.0.0.1:8080 > envoy.yaml && envoy -c envoy.yaml
     """  # noqa: D301  click reads the backspace
     part = Part(only)
-    plan = _load(policy)
+    plan = load_policy(policy)
     try:
         settings = _settings(plan, part, options)
     except ValueError as error:
@@ -154,15 +131,6 @@ def command(policy: Path, only: str, output: str, **options: Any) -> None:  # no
         click.echo(f"warning: {warning}", err=True)
     data = build(part, settings)
     click.echo(as_json(data) if output == "json" else as_yaml(data, comments(settings)), nl=False)
-
-
-def _load(policy: Path) -> Plan:
-    try:
-        return load(policy)
-    except PolicyError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        raise click.exceptions.Exit(1) from error
 
 
 def _settings(plan: Plan, part: Part, options: dict[str, Any]) -> Settings:

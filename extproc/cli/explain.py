@@ -3,47 +3,41 @@
 import json
 import re
 import secrets
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
+from extproc.cli.arguments import Parsed, load_policy
 from extproc.engine import explain as engine
 from extproc.engine.outcome import Reason
-from extproc.policy.load import load
 from extproc.policy.plan import DEFAULT_POLICY, SamplerKind
-from extproc.policy.problems import PolicyError
-
-_PROBLEMS = 1
 
 
-class _TraceId(click.ParamType[str]):
-    name = "trace id"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"[0-9a-f]{32}", value.lower()) or not int(value, 16):
-            self.fail(f"expected 32 hex digits that are not all zero, got {value!r}", param, ctx)
-        return value.lower()
+def _parse_trace_id(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{32}", text.lower()) or not int(text, 16):
+        raise ValueError(f"expected 32 hex digits that are not all zero, got {text!r}")
+    return text.lower()
 
 
-class _Header(click.ParamType[tuple[str, str]]):
-    name = "header"
+def _parse_header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise ValueError(f"expected 'name: value', got {text!r}; try -H 'x-tier: gold'")
+    return name.strip().lower(), value.strip()
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, colon, text = value.partition(":")
-        if not colon or not name.strip():
-            self.fail(f"expected 'name: value', got {value!r}; try -H 'x-tier: gold'", param, ctx)
-        return name.strip().lower(), text.strip()
+
+_HEADER = Parsed("header", _parse_header)
+_TRACE_ID = Parsed("trace id", _parse_trace_id)
 
 
 @click.command("explain")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("method")
 @click.argument("url")
-@click.option("-H", "--header", "headers", type=_Header(), multiple=True, help="A request header, 'name: value'.")
+@click.option("-H", "--header", "headers", type=_HEADER, multiple=True, help="A request header, 'name: value'.")
 @click.option("--service", default="", help="The upstream cluster that the route leads to.")
-@click.option("--trace-id", type=_TraceId(), help="The trace's id, 32 hex digits.  [default: a random one]")
+@click.option("--trace-id", type=_TRACE_ID, help="The trace's id, 32 hex digits.  [default: a random one]")
 @click.option(
     "--format",
     "output",
@@ -71,12 +65,7 @@ def command(
     extproc explain policy.yaml POST https://shop.example.com/api/orders/7 --service order-service -H 'x-tier: gold'
     extproc explain policy.yaml GET / -H 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     """
-    try:
-        plan = load(file)
-    except PolicyError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        sys.exit(_PROBLEMS)
+    plan = load_policy(file)
     request = _pseudo_headers(method, url)
     for name, value in headers:
         key = ":authority" if name == "host" else name

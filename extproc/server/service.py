@@ -1,8 +1,7 @@
 """The ext_proc service: one gRPC stream per HTTP request, message bytes in and reply bytes out.
 
 This is the hot path: it knows no protobuf class and awaits nothing but Envoy. What need not be done while Envoy waits
-is done later, for many streams at once: caches that have gone cold between two requests are then warmed once for all of
-them (`bench/overhead.py` shows the whole, `bench/micro.py` the pieces).
+is done later, for many streams at once. `bench/overhead.py` shows what a request costs, `bench/micro.py` the pieces.
 """
 
 import asyncio

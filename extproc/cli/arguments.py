@@ -1,0 +1,43 @@
+"""What several commands do with their arguments."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from extproc.policy.load import load
+from extproc.policy.plan import Plan
+from extproc.policy.problems import PolicyError
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic only in later versions
+
+
+class Parsed(_ParamType):
+    """An argument that a function reads; its ValueError says what to write."""
+
+    def __init__(self, name: str, parse_text: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse_text
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  click's
+        """Click's own name for it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def load_policy(policy: Path) -> Plan:
+    """The file's Plan; its problems go to standard error, and the command ends with 1."""
+    try:
+        return load(policy)
+    except PolicyError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise click.exceptions.Exit(1) from error
