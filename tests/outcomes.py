@@ -1,6 +1,5 @@
 """Outcomes for tests of what is recorded."""
 
-from dataclasses import replace
 from typing import Any
 
 from extproc.engine.outcome import Outcome, Reason
@@ -24,7 +23,7 @@ _ANSWERED = Outcome(
 
 def answered(**changes: Any) -> Outcome:  # noqa: ANN401  any field of Outcome
     """Return an answered request's Outcome with some fields changed."""
-    return replace(_ANSWERED, **changes)
+    return _ANSWERED._replace(**changes)
 
 
 def unanswered(**changes: Any) -> Outcome:  # noqa: ANN401  any field of Outcome
@@ -36,4 +35,4 @@ def unanswered(**changes: Any) -> Outcome:  # noqa: ANN401  any field of Outcome
         "upstream_port": 0,
         "error_type": "stream_reset",
     }
-    return replace(_ANSWERED, **(absent | changes))
+    return _ANSWERED._replace(**(absent | changes))

@@ -1,7 +1,7 @@
 """What the engine knows of a request once it is over: the record that becomes metrics."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 UNKNOWN_SERVICE = "unknown"
 """The service of a request for which Envoy sent no `xds.cluster_name` attribute."""
@@ -35,15 +35,15 @@ class Phase(StrEnum):
     RESPONSE_TRAILERS = "response_trailers"
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One request, over.
 
     Every field but the times is bounded by the policy file, by Envoy's configuration or by HTTP itself: `method` is
-    one of HTTP's or `_OTHER`, `path` a template, `status_code` 0 where no response was seen. Times are seconds;
-    `upstream_seconds` and `downstream_seconds` are None where no response headers arrived.
+    one of HTTP's or `_OTHER`, `path` a template, `status_code` 0 where no response was seen.
     `error_type` is None for a request that went well, else one of Envoy's response flags (`UF`, `UT`, …), `5xx`,
     `stream_reset` (the stream ended without response headers) or `server_shutdown` (we had to end it).
+    Times are seconds and come last, so that `outcome[:BOUNDED]` is the rest; `upstream_seconds` and
+    `downstream_seconds` are None where no response headers arrived.
     """
 
     method: str
@@ -54,8 +54,12 @@ class Outcome:
     policy: str
     reason: Reason
     sampled: bool
+    upstream_port: int
+    error_type: str | None
     duration_seconds: float
     upstream_seconds: float | None
     downstream_seconds: float | None
-    upstream_port: int
-    error_type: str | None
+
+
+BOUNDED = Outcome._fields.index("duration_seconds")
+"""How many of an Outcome's fields are bounded: all that stand before its times."""

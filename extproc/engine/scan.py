@@ -23,11 +23,9 @@ ATTRIBUTES_KEY = "envoy.filters.http.ext_proc"
 
 _ATTRIBUTES_ENTRY = b"\x0a" + bytes([len(ATTRIBUTES_KEY)]) + ATTRIBUTES_KEY.encode() + b"\x12"
 # HeaderMap.headers with its length, Header.key with one of the names, Header.raw_value with its length. An empty value
-# is not written; whatever else follows the name is not Envoy's way.
-_ENTRY = (
-    rb"\x0a[\x80-\xff]{0,3}[\x00-\x7f]\x0a(%b)"
-    rb"(?:\x1a([\x80-\xff]{0,3}[\x00-\x7f])|(?=\x0a|\Z)|(\x12))"
-)
+# is not written; whatever else follows the name is not Envoy's way, and does not fit the length that it claims.
+_ENTRY = rb"\x0a[\x80-\xff]{0,3}[\x00-\x7f]\x0a(%b)((?:\x1a[\x80-\xff]{0,3}[\x00-\x7f])?)([^\x0a]*)"
+_LONGEST_VALUE = 1 << 13
 _NUMBER = struct.Struct("<d")
 _PORT_DIGITS = 5
 _REMEMBERED = 1024  # different attributes, a few hundred bytes each
@@ -64,7 +62,7 @@ class Attributes:
         self.client = self.text("source.address") or None
         self.service = self.text("xds.cluster_name")
         self.service_key = service_key(self.service)
-        self.upstream_port = number(self.text("upstream.address").rpartition(":")[2], _PORT_DIGITS)
+        self.upstream_port = _port(self.text("upstream.address"))
         flags = values.get("response.flags")
         self.flags = int(flags) if isinstance(flags, float) and math.isfinite(flags) else 0
 
@@ -91,9 +89,10 @@ class Head(NamedTuple):
 _new_head = tuple.__new__  # a Head without the call to its constructor
 
 
-def number(text: str, digits: int) -> int:
-    """The number that `text` is, of so many digits at the most, else 0."""
-    return int(text) if len(text) <= digits and text.isascii() and text.isdigit() else 0
+def _port(address: str) -> int:
+    """The port of an address, 0 where there is none."""
+    port = address.rpartition(":")[2]
+    return int(port) if len(port) <= _PORT_DIGITS and port.isascii() and port.isdigit() else 0
 
 
 def service_key(service: str) -> str:
@@ -111,30 +110,25 @@ class Scanner:
         names: the headers that are wanted, in lower case.
     """
 
-    __slots__ = ("_attributes", "_entries", "_names", "wanted")
+    __slots__ = ("_attributes", "_find", "_names", "wanted")
 
     def __init__(self, names: Iterable[str]) -> None:
         self.wanted = {name.encode(): name for name in names}
         self._names = {length(len(key)) + key: name for key, name in self.wanted.items()}
-        self._entries = re.compile(_ENTRY % b"|".join(map(re.escape, self._names)), re.DOTALL).finditer
+        self._find = re.compile(_ENTRY % b"|".join(map(re.escape, self._names)), re.DOTALL).findall
         self._attributes: dict[bytes, Attributes] = {}
 
     def scan(self, data: bytes) -> Head | None:
         """What `data` says, if it is a headers message as Envoy writes it."""
         try:
-            size, position = data[1], 2
-            if size >= 0x80:
-                size, position = _varint(data, 1)
+            size, position = _varint(data, 1)
             end = position + size
             if data[position] != 0x0A:  # HttpHeaders.headers
                 return None
-            size = data[position + 1]
-            position += 2
-            if size >= 0x80:
-                size, position = _varint(data, position - 1)
-            headers = self._headers(data, position, position + size)
-            position += size
-            if position != end and not (data[position] == 0x18 and position + 2 == end):  # HttpHeaders.end_of_stream
+            size, position = _varint(data, position + 1)
+            after = position + size
+            headers = self._headers(self._find(data, position, after))
+            if after != end and not (data[after] == 0x18 and after + 2 == end):  # HttpHeaders.end_of_stream
                 return None
             rest = data[end:]
             attributes = self._attributes.get(rest) or self._learn(rest)
@@ -144,21 +138,21 @@ class Scanner:
             return None
         return _new_head(Head, (headers, attributes, NO_BODIES))
 
-    def _headers(self, data: bytes, position: int, end: int) -> dict[str, str] | None:
-        found: dict[str, str] = {}
+    def _headers(self, entries: list[tuple[bytes, bytes, bytes]]) -> dict[str, str] | None:
         names = self._names
-        for entry in self._entries(data, position, end):
-            key, size, other = entry.groups()
-            value = ""
-            if size is not None:
-                start = entry.end()
-                after = start + (size[0] if len(size) == 1 else _varint(size, 0)[0])
-                if after > end:
-                    return None
-                value = data[start:after].decode(errors="replace")
-            elif other is not None:
+        found = {
+            names[key]: value.decode(errors="replace")
+            for key, prefix, value in entries
+            if prefix == _VALUE_PREFIXES[len(value)]
+        }
+        return found if len(found) == len(entries) else self._repeated(entries)
+
+    def _repeated(self, entries: list[tuple[bytes, bytes, bytes]]) -> dict[str, str] | None:
+        found: dict[str, str] = {}
+        for key, prefix, content in entries:
+            if prefix != _VALUE_PREFIXES[len(content)]:
                 return None
-            name = names[key]
+            name, value = self._names[key], content.decode(errors="replace")
             found[name] = f"{found[name]},{value}" if name in found else value
         return found
 
@@ -227,6 +221,8 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     number = data[position]
     if number < 0x80:
         return number, position + 1
+    if data[position + 1] < 0x80:
+        return number + (data[position + 1] - 1 << 7), position + 2
     number &= 0x7F
     shift = 7
     while True:
@@ -247,3 +243,7 @@ def length(number: int) -> bytes:
         encoded.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes((*encoded, number))
+
+
+_VALUE_PREFIXES = [b"", *(b"\x1a" + length(size) for size in range(1, _LONGEST_VALUE))]
+"""What stands before a header's value, by the value's length in bytes; protobuf reads longer ones."""

@@ -148,17 +148,7 @@ def metadata(entries: bytes) -> bytes:
 
     The outer Struct has one entry per namespace, and there is one namespace: the inner Struct is its value.
     """
-    size = len(entries)
-    if not size:
-        return b""
-    write = _LENGTHS.__getitem__ if size < _LOOKED_UP else length
-    inner = write(size)
-    namespace = 1 + len(inner) + size  # Value.struct_value = 5
-    middle = write(namespace)
-    field = len(_NAMESPACE_KEY) + len(middle) + namespace  # Struct.fields = 1
-    outer = write(field)
-    fields = write(1 + len(outer) + field)  # ProcessingResponse.dynamic_metadata = 8
-    return b"".join((b"\x42", fields, b"\x0a", outer, _NAMESPACE_KEY, middle, b"\x2a", inner, entries))
+    return _ENTRIES[len(entries)] + entries if entries else b""
 
 
 def continue_reply(phase: Phase) -> bytes:
@@ -200,23 +190,36 @@ Response trailers stay: their mode keeps the stream open to the end of the respo
 def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
     """A function from a value of the tag `name` to its entry in the dynamic metadata."""
     key = name.encode()
-    prefix = b"\x0a" + length(len(key)) + key + b"\x12"  # an entry of Struct.fields: 1 the key, 2 the Value
+    entry = b"\x0a" + length(len(key)) + key + b"\x12"  # an entry of Struct.fields: 1 the key, 2 the Value
+    texts = _Prefixes(b"\x0a", entry, b"\x1a")  # Struct.fields = 1, Value.string_value = 3
+    number = _Prefixes(b"\x0a", entry)[1 + _NUMBER.size] + b"\x11"  # Value.number_value = 2
 
     def encode(value: TagValue) -> bytes:
         if isinstance(value, str):
             text = value[:MAX_VALUE_LENGTH].encode(errors="replace")
-            inner = b"\x1a" + _LENGTHS[len(text)] + text  # Value.string_value = 3
-        else:
-            inner = b"\x11" + _NUMBER.pack(value)  # Value.number_value = 2
-        entry = prefix + _LENGTHS[len(inner)] + inner
-        return b"\x0a" + _LENGTHS[len(entry)] + entry  # Struct.fields = 1
+            return texts[len(text)] + text
+        return number + _NUMBER.pack(value)
 
     return encode
 
 
-_LENGTHS = [length(number) for number in range(1 << 14)]
-"""Lengths as protobuf writes them; looked up rather than computed, for no name and no value of a tag is longer."""
-_LOOKED_UP = len(_LENGTHS) - 64  # of what is wrapped: the wrapping adds a few bytes
+class _Prefixes(dict[int, bytes]):
+    """What stands before a content of so many bytes, computed once per size: sizes are few, and bounded."""
+
+    def __init__(self, *keys: bytes) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def __missing__(self, size: int) -> bytes:
+        prefix = b""
+        for key in reversed(self._keys):
+            prefix = key + length(size + len(prefix)) + prefix
+        self[size] = prefix
+        return prefix
+
+
+# ProcessingResponse.dynamic_metadata = 8, Struct.fields = 1 with its key and value, Value.struct_value = 5
+_ENTRIES = _Prefixes(b"\x42", b"\x0a", _NAMESPACE_KEY, b"\x2a")
 
 
 def describe(data: bytes) -> tuple[dict[str, TagValue], Mutation]:

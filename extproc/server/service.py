@@ -1,7 +1,7 @@
 """The ext_proc service: one gRPC stream per HTTP request, message bytes in and reply bytes out.
 
-This is the hot path: it knows no protobuf class and awaits nothing but Envoy. What need not be done while Envoy waits
-is done later, for many streams at once. `bench/overhead.py` shows what a request costs, `bench/micro.py` the pieces.
+This is the hot path: it knows no protobuf class and awaits nothing but Envoy. `bench/overhead.py` shows what a request
+costs, `bench/micro.py` the pieces.
 """
 
 import asyncio
@@ -16,20 +16,15 @@ import grpc
 import grpc.aio
 
 from extproc.engine.exchange import Engine, Exchange
-from extproc.engine.outcome import Phase, StreamError
+from extproc.engine.outcome import StreamError
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD = f"/{SERVICE}/Process"
 
-_BATCH = 64  # streams that are over before they are recorded, unless somebody asks earlier
 _LOGGED_FRAMES = 6
 _EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
-
-
-_Ended = tuple[Exchange, float, list[tuple[Phase, float]], bool]
-"""A stream that is over and not yet recorded: since when, what each message took, whether we ended it."""
 
 
 class Service:
@@ -46,7 +41,6 @@ class Service:
         """Streams ever begun: a drain watches it for new ones."""
         self._recorder = recorder
         self._open: dict[asyncio.Task[Any] | None, Exchange] = {}
-        self._ended: list[_Ended] = []
         self._connections = 0
         self._idle = asyncio.Event()
         self._ending = False
@@ -66,17 +60,8 @@ class Service:
             if task is not None:
                 task.cancel()
 
-    def settle(self) -> None:
-        """Record every stream that is over, and how many downstream connections have a request in flight."""
-        ended, self._ended = self._ended, []
-        for exchange, at, took, shutdown in ended:
-            outcome = exchange.finish(at, shutdown=shutdown)
-            if outcome is not None:
-                self._recorder.request(outcome)
-            for phase, seconds in took:
-                self._recorder.message(phase, seconds)
-            for kind in exchange.errors:
-                self._count(kind, exchange.failure)
+    def count_connections(self) -> None:
+        """Record how many downstream connections have a request in flight."""
         clients = [exchange.client for exchange in self._open.values() if exchange.begun]
         connections = len({client for client in clients if client is not None}) + clients.count(None)
         self._recorder.connections(connections - self._connections)
@@ -90,13 +75,13 @@ class Service:
         task = asyncio.current_task()
         exchange = self._open[task] = self.engine.begin(_traceparent(context.invocation_metadata() or ()))
         read, write, receive = context.read, context.write, exchange.receive
-        took: list[tuple[Phase, float]] = []
+        measured = self._recorder.message
         try:
             while (message := await read()) is not _EOF:
                 received = perf_counter()
                 reply = receive(message, received)
                 answered = perf_counter()
-                took.append((exchange.phase, answered - received))
+                measured(exchange.phase, answered - received)
                 if exchange.answered_at == received:  # these were the request headers
                     exchange.answered_at = answered
                 await write(reply)
@@ -109,11 +94,17 @@ class Service:
             self._count(StreamError.INTERNAL, error)
         finally:
             del self._open[task]
-            if not self._open:
-                self._idle.set()
-            self._ended.append((exchange, perf_counter(), took, self._ending))
-            if len(self._ended) >= _BATCH or exchange.errors:
-                self.settle()
+            self._record(exchange)
+
+    def _record(self, exchange: Exchange) -> None:
+        """Record a stream that is over."""
+        if not self._open:
+            self._idle.set()
+        outcome = exchange.finish(perf_counter(), shutdown=self._ending)
+        if outcome is not None:
+            self._recorder.request(outcome)
+        for kind in exchange.errors:
+            self._count(kind, exchange.failure)
 
     def _count(self, kind: StreamError, failure: Exception | None) -> None:
         """Count an error and log where it came from, but not its message, which may quote what a client sent."""

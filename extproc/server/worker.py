@@ -70,7 +70,7 @@ class Worker:
 
     def collect(self) -> Delta:
         """What was recorded since the last call."""
-        self._service.settle()
+        self._service.count_connections()
         return self._recorder.collect()
 
     async def drain(self, grace_seconds: float) -> None:

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
-from extproc.engine.outcome import Outcome, Phase, StreamError
+from extproc.engine.outcome import BOUNDED, Outcome, Phase, StreamError
 from extproc.policy.plan import ANY_PATH
 from extproc.telemetry import instruments
 from extproc.telemetry.cells import HistogramCell, NumberCell, admit
@@ -27,8 +27,6 @@ ROW_LIMIT: Final = 20_000
 """Combinations of an Outcome's bounded fields that are remembered; past it all are forgotten and looked up anew."""
 
 _FIRST_ERROR_STATUS: Final = 400
-
-_RowKey = tuple[str, str, str, str, int, str, str, bool, int, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Recorder:
     def __init__(self, *, limit: int = CARDINALITY_LIMIT, row_limit: int = ROW_LIMIT) -> None:
         self._limit = limit
         self._row_limit = row_limit
-        self._rows: dict[_RowKey, _Row] = {}
+        self._rows: dict[tuple[object, ...], _Row] = {}
         self._numbers: dict[str, dict[AttributeSet, NumberCell]] = {}
         self._histograms: dict[str, dict[AttributeSet, HistogramCell]] = {}
         for instrument in INSTRUMENTS:
@@ -78,7 +76,7 @@ class Recorder:
 
     def request(self, outcome: Outcome) -> None:
         """Record one request that is over."""
-        row = self._rows.get(_key(outcome)) or self._open(outcome)
+        row = self._rows.get(outcome[:BOUNDED]) or self._open(outcome)
         row.requests.value += 1
         row.decisions.value += 1
         if row.http_errors is not None:
@@ -138,7 +136,7 @@ class Recorder:
             server=self._histogram(instruments.SERVER_DURATION, outcome.method, status, route, outcome.scheme, error),
             answered=self._answered(outcome) if status is not None else None,
         )
-        self._rows[_key(outcome)] = row
+        self._rows[outcome[:BOUNDED]] = row
         return row
 
     def _answered(self, outcome: Outcome) -> _Answered:
@@ -163,22 +161,6 @@ class Recorder:
         cells = self._histograms[instrument.name]
         key = admit(cells, attribute_set(instrument, *values), self._limit)
         return cells.setdefault(key, HistogramCell(instrument.bounds))
-
-
-def _key(outcome: Outcome) -> _RowKey:
-    """Everything in an Outcome but its times."""
-    return (
-        outcome.method,
-        outcome.path,
-        outcome.service,
-        outcome.scheme,
-        outcome.status_code,
-        outcome.policy,
-        outcome.reason,
-        outcome.sampled,
-        outcome.upstream_port,
-        outcome.error_type,
-    )
 
 
 def _record_in_both(first: HistogramCell, second: HistogramCell, seconds: float) -> None:

@@ -56,14 +56,14 @@ def test_the_moment_of_the_answer_can_be_moved() -> None:
     exchange = run(REQUEST)
     exchange.answered_at = 1.25
     exchange.receive(OK, 2.5)
-    assert replace(EXPECTED, upstream_seconds=1.25) == exchange.finish(5.0)
+    assert EXPECTED._replace(upstream_seconds=1.25) == exchange.finish(5.0)
 
 
 @pytest.mark.parametrize(("shutdown", "error"), [(False, "stream_reset"), (True, "server_shutdown")])
 def test_no_response(shutdown: bool, error: str) -> None:  # noqa: FBT001  pytest passes by name
     """A stream that ends without response headers counts with status 0 and says who ended it."""
-    expected = replace(
-        EXPECTED, status_code=0, upstream_seconds=None, downstream_seconds=None, upstream_port=0, error_type=error
+    expected = EXPECTED._replace(
+        status_code=0, upstream_seconds=None, downstream_seconds=None, upstream_port=0, error_type=error
     )
     assert expected == run(REQUEST).finish(5.0, shutdown=shutdown)
 

@@ -84,11 +84,8 @@ class Context:
 
 
 def run(service: Service, context: Any) -> None:  # noqa: ANN401  stands in for gRPC's
-    """One stream, recorded."""
-    try:
-        asyncio.run(service.process(None, context))
-    finally:
-        service.settle()
+    """One stream."""
+    asyncio.run(service.process(None, context))
 
 
 def test_end_of_stream_finishes_the_exchange() -> None:
@@ -155,32 +152,22 @@ def test_connection_counts_once_while_any_request_of_it_is_in_flight() -> None:
         contexts: list[Any] = [Context([message, release, EOF]) for message in first]
         streams = [asyncio.create_task(service.process(None, context)) for context in contexts]
         await asyncio.sleep(0)
-        service.settle()
+        service.count_connections()
         assert 3 == sum(spy.changes)
         release.set()
         await asyncio.gather(*streams)
-        service.settle()
+        service.count_connections()
 
     asyncio.run(overlap())
     assert 0 == sum(spy.changes)
 
 
-def test_streams_are_recorded_in_batches() -> None:
-    """Nobody has to ask: a full batch is recorded, and a stream with an error is at once."""
+def test_a_stream_with_an_error_is_an_outcome_too() -> None:
+    """Request headers that come twice are an error, counted once, of a request that counts once."""
     spy = Spy()
-    service = Service(ENGINE, spy)
-
-    async def many(*scripts: list[object]) -> None:
-        for script in scripts:
-            context: Any = Context(script)
-            await service.process(None, context)
-
-    asyncio.run(many(*([request("a:1"), EOF] for _ in range(63))))
-    assert [] == spy.outcomes
-    asyncio.run(many([request("a:1"), EOF]))
-    assert 64 == len(spy.outcomes)
-    asyncio.run(many([request("a:1"), request("a:1"), EOF]))
-    assert (65, [StreamError.PROTOCOL]) == (len(spy.outcomes), spy.errors)
+    context: Any = Context([request("a:1"), request("a:1"), EOF])
+    run(Service(ENGINE, spy), context)
+    assert (1, [StreamError.PROTOCOL]) == (len(spy.outcomes), spy.errors)
 
 
 def test_streams_can_be_ended_with_ok() -> None:
@@ -199,7 +186,6 @@ def test_streams_can_be_ended_with_ok() -> None:
         await service.process(None, never)
 
     asyncio.run(drain())
-    service.settle()
     assert ["server_shutdown"] == [outcome.error_type for outcome in spy.outcomes]
 
 
@@ -220,5 +206,4 @@ def test_running_exchange_keeps_its_engine() -> None:
         await service.process(None, new)
 
     asyncio.run(swap())
-    service.settle()
     assert ["default", "disabled"] == [outcome.reason.value for outcome in spy.outcomes]

@@ -218,7 +218,7 @@ def _play(steps: list[tuple[str, Any]], recorder: Recorder, store: Store) -> _Mo
             if waiting:
                 store.add(waiting.pop(0), "0")
         else:
-            arguments = argument if isinstance(argument, tuple) else (argument,)
+            arguments = (argument,) if isinstance(argument, Outcome) or not isinstance(argument, tuple) else argument
             getattr(recorder, name)(*arguments)
             getattr(model, name)(*arguments)
     return model
