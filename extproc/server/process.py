@@ -21,6 +21,7 @@ from extproc.server.reload import PolicyFile
 from extproc.server.tls import TlsFiles
 from extproc.server.worker import WorkerSettings
 from extproc.telemetry.export import Exporter
+from extproc.telemetry.instruments import POLICY_RATIO, AttributeSet, attribute_set
 from extproc.telemetry.prometheus import render
 from extproc.telemetry.store import Store
 
@@ -81,6 +82,7 @@ class Process:
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._stop, number)
         plan = await self._file.load()
+        self._store.show(POLICY_RATIO.name, _ratios(plan))
         self._exporter = Exporter(self._store, plan.collector, plan.attributes)
         runtime.settle()
         try:
@@ -112,6 +114,7 @@ class Process:
 
     async def _apply(self, plan: Plan) -> None:
         await self._pool.swap(plan)
+        self._store.show(POLICY_RATIO.name, _ratios(plan))
         self._exporter.reconfigure(plan.collector, plan.attributes)
 
     async def _collect(self) -> None:
@@ -152,6 +155,12 @@ class Process:
             get_logger().warning("stopped at once", signal=number.name)
             self._pool.kill()
             os._exit(128 + number)
+
+
+def _ratios(plan: Plan) -> dict[AttributeSet, float]:
+    """The points of extproc.policy.ratio: none where tracing is disabled, for then nothing is decided."""
+    policies = (plan.default, *plan.policies) if plan.enabled else ()
+    return {attribute_set(POLICY_RATIO, policy.name): policy.sampler.probability for policy in policies}
 
 
 def _make_pool(settings: Settings, store: Store) -> Pool:

@@ -5,6 +5,7 @@ from typing import cast
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
+    Gauge,
     Histogram,
     HistogramDataPoint,
     Metric,
@@ -31,15 +32,11 @@ def encode(snapshot: Snapshot, baseline: Mapping[str, Snapshot] | None) -> list[
 
     With `baseline` None all are cumulative since the start. Otherwise it holds, by metric name, the snapshot that the
     receiver already has, and a metric is sent as what came since then (delta temporality). Up-down counters are always
-    cumulative, as OpenTelemetry's temporality preferences have it.
+    cumulative, as OpenTelemetry's temporality preferences have it, and gauges are what they are.
     """
     metrics = []
     for instrument in INSTRUMENTS:
-        delta = baseline is not None and instrument.kind is not Kind.UP_DOWN_COUNTER
-        before = baseline.get(instrument.name) if baseline is not None and delta else None
-        build = _histogram if instrument.kind is Kind.HISTOGRAM else _sum
-        temporality = AggregationTemporality.DELTA if delta else AggregationTemporality.CUMULATIVE
-        data = build(instrument, snapshot, before, temporality)
+        data = _data(instrument, snapshot, baseline)
         if data.data_points:
             metrics.append(Metric(instrument.name, instrument.description, instrument.unit, data))
     return metrics
@@ -67,6 +64,24 @@ def count_points(metrics: list[Metric]) -> int:
 
 def _request(resource: Resource, metrics: list[Metric]) -> MetricsData:
     return MetricsData([ResourceMetrics(resource, [ScopeMetrics(_SCOPE, metrics, "")], "")])
+
+
+def _data(
+    instrument: Instrument, snapshot: Snapshot, baseline: Mapping[str, Snapshot] | None
+) -> Gauge | Histogram | Sum:
+    if instrument.kind is Kind.GAUGE:
+        return _gauge(instrument, snapshot)
+    delta = baseline is not None and instrument.kind is not Kind.UP_DOWN_COUNTER
+    before = baseline.get(instrument.name) if baseline is not None and delta else None
+    build = _histogram if instrument.kind is Kind.HISTOGRAM else _sum
+    temporality = AggregationTemporality.DELTA if delta else AggregationTemporality.CUMULATIVE
+    return build(instrument, snapshot, before, temporality)
+
+
+def _gauge(instrument: Instrument, snapshot: Snapshot) -> Gauge:
+    start, now = snapshot.start_unix_nanos, snapshot.time_unix_nanos
+    points = snapshot.gauges[instrument.name].items()
+    return Gauge([NumberDataPoint(dict(attributes), start, now, value) for attributes, value in points])
 
 
 def _sum(

@@ -241,4 +241,4 @@ def _names(metrics: list[Metric]) -> tuple[str, ...]:
 
 
 def _points(snapshot: Snapshot) -> int:
-    return sum(map(len, (*snapshot.numbers.values(), *snapshot.histograms.values())))
+    return sum(map(len, (*snapshot.numbers.values(), *snapshot.gauges.values(), *snapshot.histograms.values())))

@@ -23,6 +23,7 @@ class Kind(StrEnum):
 
     COUNTER = "counter"
     UP_DOWN_COUNTER = "up_down_counter"
+    GAUGE = "gauge"
     HISTOGRAM = "histogram"
 
 
@@ -106,6 +107,9 @@ CLIENT_DURATION = _histogram(
 DECISIONS = _counter(
     "extproc.decisions", "{decision}", "Sampling decisions, by policy and reason.", "policy", "reason", "sampled"
 )
+POLICY_RATIO = Instrument(
+    "extproc.policy.ratio", Kind.GAUGE, "1", "Share of new traces that each policy in force is to keep.", ("policy",)
+)
 MESSAGE_DURATION = _histogram(
     "extproc.message.duration",
     "Time taken to answer one message from Envoy.",
@@ -148,6 +152,7 @@ INSTRUMENTS: Final = (
     SERVER_DURATION,
     CLIENT_DURATION,
     DECISIONS,
+    POLICY_RATIO,
     MESSAGE_DURATION,
     POLICY_RELOADS,
     STREAM_ERRORS,

@@ -17,7 +17,7 @@ from extproc.telemetry.delta import Distribution
 from extproc.telemetry.instruments import INSTRUMENTS, AttributeSet, Instrument, Kind
 from extproc.telemetry.store import Snapshot
 
-_TYPES = {Kind.COUNTER: "counter", Kind.UP_DOWN_COUNTER: "gauge", Kind.HISTOGRAM: "histogram"}
+_TYPES = {Kind.COUNTER: "counter", Kind.UP_DOWN_COUNTER: "gauge", Kind.GAUGE: "gauge", Kind.HISTOGRAM: "histogram"}
 _UNITS = {"s": "_seconds"}
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -42,6 +42,8 @@ class _Families(Collector):
             family = Metric(_family_name(instrument), instrument.description, _TYPES[instrument.kind])
             if instrument.kind is Kind.HISTOGRAM:
                 _add_histograms(family, instrument, self._snapshot.histograms[instrument.name])
+            elif instrument.kind is Kind.GAUGE:
+                _add_numbers(family, self._snapshot.gauges[instrument.name])
             else:
                 _add_numbers(family, self._snapshot.numbers[instrument.name])
             yield family
@@ -54,7 +56,7 @@ def _family_name(instrument: Instrument) -> str:
     return name if name.endswith(unit) else name + unit
 
 
-def _add_numbers(family: Metric, points: Mapping[AttributeSet, int]) -> None:
+def _add_numbers(family: Metric, points: Mapping[AttributeSet, float]) -> None:
     name = family.name + ("_total" if family.type == "counter" else "")
     for attributes, value in points.items():
         family.add_sample(name, _labels(attributes), value)

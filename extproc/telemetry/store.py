@@ -7,6 +7,7 @@ other threads may read, is a copy of dicts and not of every bucket.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -27,16 +28,17 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every metric at one moment, cumulative since `start_unix_nanos`. Immutable; safe to read from any thread."""
+    """Every metric at one moment, all but gauges cumulative since `start_unix_nanos`. Safe to read from any thread."""
 
     start_unix_nanos: int
     time_unix_nanos: int
     numbers: Mapping[str, Mapping[AttributeSet, int]]
+    gauges: Mapping[str, Mapping[AttributeSet, float]]
     histograms: Mapping[str, Mapping[AttributeSet, Distribution]]
 
 
 class Store:
-    """Cumulative values of every metric.
+    """Cumulative values of every metric, and the present ones of gauges.
 
     Args:
         limit: Attribute sets per metric, the overflow set among them.
@@ -48,12 +50,15 @@ class Store:
         self._clock = clock
         self._start_unix_nanos = clock()
         self._numbers: dict[str, dict[AttributeSet, int]] = {}
+        self._gauges: dict[str, dict[AttributeSet, float]] = {}
         self._histograms: dict[str, dict[AttributeSet, Distribution]] = {}
         self._present: dict[str, dict[tuple[str, AttributeSet], int]] = {}
         """By source, what it added to up-down counters, by metric and attributes as kept."""
         for instrument in INSTRUMENTS:
             if instrument.kind is Kind.HISTOGRAM:
                 self._histograms[instrument.name] = {}
+            elif instrument.kind is Kind.GAUGE:
+                self._gauges[instrument.name] = {}
             else:
                 self._numbers[instrument.name] = dict.fromkeys(instrument.known, 0)
 
@@ -91,12 +96,17 @@ class Store:
         values = (attributes[name] for name in instrument.attributes)
         self._add_number(metric, attribute_set(instrument, *values), amount)
 
+    def show(self, metric: str, points: Mapping[AttributeSet, float]) -> None:
+        """Make these the points of a gauge, and all that it had before are gone. Those past the limit are left out."""
+        self._gauges[metric] = dict(islice(points.items(), self._limit))
+
     def snapshot(self) -> Snapshot:
         """Copy the present values."""
         return Snapshot(
             start_unix_nanos=self._start_unix_nanos,
             time_unix_nanos=self._clock(),
             numbers=_frozen(self._numbers),
+            gauges=_frozen(self._gauges),
             histograms=_frozen(self._histograms),
         )
 

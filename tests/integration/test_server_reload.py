@@ -128,3 +128,27 @@ def test_touching_the_file_does_nothing_and_sighup_always_reloads(tmp_path: Path
         server.policy.write_text(IRON)
         wait_for_reloads(server, 2)
         assert 2 == len(server.logs("policy reloaded"))
+
+
+def test_ratios_follow_the_file(tmp_path: Path) -> None:
+    """Metrics name the ratio that each policy in force asks for; those of policies that are gone go too."""
+
+    def ratios() -> list[str]:
+        return [line for line in server.get("/metrics")[1].splitlines() if line.startswith("extproc_policy_ratio{")]
+
+    some = "  - {name: some, match: {path: /a}, sampling: {policy: probabilistic, ratio: 0.25}}\n"
+    none = "  - {name: none, match: {path: /b}, sampling: {policy: always_off}}\n"
+    with serving(tmp_path, f"tracing:\n  policies:\n{some}{none}") as server:
+        start = ratios()
+        server.policy.write_text("tracing: {sampling: {policy: probabilistic, ratio: 0.5}}\n")
+        wait_for_reloads(server, 1)
+        changed = ratios()
+        server.policy.write_text("tracing: {enabled: false}\n")
+        wait_for_reloads(server, 2)
+        assert [] == ratios()
+    assert [
+        'extproc_policy_ratio{policy="default"} 1.0',
+        'extproc_policy_ratio{policy="some"} 0.25',
+        'extproc_policy_ratio{policy="none"} 0.0',
+    ] == start
+    assert ['extproc_policy_ratio{policy="default"} 0.5'] == changed

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import AggregationTemporality, Metric
+from opentelemetry.sdk.metrics.export import AggregationTemporality, Gauge, Metric
 from opentelemetry.sdk.resources import Resource
 
 from extproc.telemetry.encode import batches, count_points, encode
@@ -13,6 +13,7 @@ from outcomes import answered
 
 CUMULATIVE, DELTA = AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA
 REQUESTS, DURATION = "envoy_http_requests_total", "http.server.request.duration"
+RATIO = "extproc.policy.ratio"
 
 
 class _Recording:
@@ -85,6 +86,17 @@ def test_delta() -> None:
     assert [3] == [point.value for point in connections.data_points]
     assert CUMULATIVE == connections.aggregation_temporality
     assert {DELTA} == {data.aggregation_temporality for data in metrics.values()}
+
+
+def test_gauges() -> None:
+    """A gauge is sent whole each time, changed or not and whatever was sent before."""
+    recording = _Recording()
+    recording.store.show(RATIO, {(("policy", "orders"),): 0.25})
+    first = recording.store.snapshot()
+    for metrics in (encode(first, None), encode(recording.store.snapshot(), dict.fromkeys(BY_NAME, first))):
+        ratio = _by_name(metrics)[RATIO]
+        assert isinstance(ratio, Gauge)
+        assert [({"policy": "orders"}, 0.25)] == [(point.attributes, point.value) for point in ratio.data_points]
 
 
 def test_deltas_add_up() -> None:

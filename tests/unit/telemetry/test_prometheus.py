@@ -33,6 +33,7 @@ def _store() -> Store:
     recorder.connections(3)
     store = Store()
     store.add(recorder.collect(), "0")
+    store.show("extproc.policy.ratio", {(("policy", "orders"),): 0.25})
     return store
 
 
@@ -55,6 +56,7 @@ def test_names_and_types() -> None:
         "http_server_request_duration_seconds": "histogram",
         "http_client_request_duration_seconds": "histogram",
         "extproc_decisions": "counter",
+        "extproc_policy_ratio": "gauge",
         "extproc_message_duration_seconds": "histogram",
         "extproc_policy_reloads": "counter",
         "extproc_stream_errors": "counter",
@@ -83,6 +85,7 @@ def test_values() -> None:
     decisions = families["extproc_decisions"]
     assert 2 == _value(decisions, "extproc_decisions_total", policy="orders", reason="policy", sampled="true")
     assert 3 == _value(families["envoy_active_connections"], "envoy_active_connections")
+    assert 0.25 == _value(families["extproc_policy_ratio"], "extproc_policy_ratio", policy="orders")
     upstream = families["envoy_upstream_latency_seconds"]
     name, service = "envoy_upstream_latency_seconds", "order-service"
     assert 0 == _value(upstream, f"{name}_bucket", service=service, le="0.1")

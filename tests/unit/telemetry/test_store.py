@@ -91,6 +91,18 @@ def test_limit_holds_across_workers() -> None:
     assert 40 == sum(point.count for point in durations.values())
 
 
+def test_show() -> None:
+    """A gauge's points are those that were shown last, up to the limit; a snapshot keeps what it had."""
+    store = Store(limit=2)
+    assert {} == store.snapshot().gauges["extproc.policy.ratio"]
+    a, b, c = ((("policy", name),) for name in "abc")
+    store.show("extproc.policy.ratio", {a: 0.5, b: 1.0, c: 0.0})
+    before = store.snapshot()
+    store.show("extproc.policy.ratio", {c: 0.25})
+    assert {a: 0.5, b: 1.0} == before.gauges["extproc.policy.ratio"]
+    assert {c: 0.25} == store.snapshot().gauges["extproc.policy.ratio"]
+
+
 def test_count() -> None:
     """The supervisor's own counters are there at 0 before anything happens, and count."""
     store = Store()
@@ -256,7 +268,7 @@ def test_totals_survive_overflow(steps: list[tuple[str, Any]], recorder_limit: i
             expected = [value for (metric, _), values in model.values.items() if metric == name for value in values]
             points = snapshot.histograms[name].values()
             assert (len(expected), sum(expected)) == (sum(p.count for p in points), sum(p.sum for p in points))
-        else:
+        elif instrument.kind is not Kind.GAUGE:
             expected_sum = sum(value for (metric, _), value in model.numbers.items() if metric == name)
             assert expected_sum == sum(snapshot.numbers[name].values())
 
