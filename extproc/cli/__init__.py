@@ -6,7 +6,7 @@ import click
 
 from extproc import __version__
 
-_COMMANDS = ("serve", "check", "explain", "envoy", "demo")
+_COMMANDS = ("serve", "check", "explain", "envoy", "traces", "demo")
 
 
 class _Commands(click.Group):
@@ -28,7 +28,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="extproc")
 def main() -> None:
-    r"""Trace policies for Envoy: which traces are kept, what they are tagged with, and what they cost in latency.
+    """Trace policies for Envoy: which traces are kept, what they are tagged with, and what they cost in latency.
 
     \b
     A first look:      extproc demo
@@ -36,4 +36,5 @@ def main() -> None:
     Ask it why:        extproc explain policy.yaml GET /api/users/1
     Wire up Envoy:     extproc envoy --policy policy.yaml --upstream users=127.0.0.1:8080 > envoy.yaml
     Run it:            extproc serve --policy policy.yaml
-    """
+    See what it kept:  extproc traces --service go-envoy-app
+    """  # noqa: D301  \b is click's mark for text that it must not wrap
