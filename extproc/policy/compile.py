@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from extproc.policy import document
 from extproc.policy.plan import (
     DEFAULT_POLICY,
+    Audit,
+    AuditFile,
     Collector,
     Match,
     Plan,
@@ -19,6 +21,9 @@ from extproc.policy.tags import compiled_tag
 
 _EVERYTHING = Match()
 _NEVER = 2**56
+_AUDIT_BYTES = 16 << 20
+_AUDIT_BACKUPS = 7
+_USER_TAG = "user_id"
 _ALWAYS_ON = Sampler(SamplerKind.ALWAYS_ON, 1.0, 0)
 """As in OpenTelemetry's SDKs: where nothing is said, every trace is kept."""
 
@@ -39,6 +44,7 @@ def compiled(tracing: document.Tracing, environ: Mapping[str, str], digest: str)
         mode=SpansMode(tracing.spans.mode),
         collector=_collector(tracing.collector),
         attributes=tuple(tracing.attributes.items()),
+        audit=_audit(tracing.audit),
         digest=digest,
     )
 
@@ -58,6 +64,7 @@ def _policy(policy: document.Policy, index: int, default: Sampler, tags: tuple[T
         exclude=_match(match.not_) if match and match.not_ else _EVERYTHING,
         tags=tags,
         span_name=policy.span_name,
+        audit=policy.audit,
     )
 
 
@@ -89,6 +96,15 @@ def _sampler(sampling: document.Sampling) -> Sampler:
 
 def _collector(collector: document.Collector | None) -> Collector | None:
     return Collector(collector.endpoint, collector.insecure) if collector else None
+
+
+def _audit(audit: document.Audit | None) -> Audit | None:
+    if audit is None:
+        return None
+    file = None
+    if audit.file is not None:
+        file = AuditFile(audit.file, audit.max_bytes or _AUDIT_BYTES, audit.backups or _AUDIT_BACKUPS)
+    return Audit(audit.user_tag or _USER_TAG, file)
 
 
 def _tags(

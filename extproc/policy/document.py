@@ -40,6 +40,9 @@ TextValue = Annotated[
     str, BeforeValidator(fields.text_value, json_schema_input_type=str | int), Says("a string", '"text"')
 ]
 Endpoint = Annotated[str, AfterValidator(fields.endpoint), Says("host:port or an http(s) URL", "otel-collector:4317")]
+FilePath = Annotated[str, AfterValidator(fields.file_path), Says("the path of a file", fields.AUDIT_FILE)]
+AuditBytes = Annotated[int, Field(ge=2**16), Says("a whole number of bytes from 65536", "16777216")]
+AuditBackups = Annotated[int, Field(ge=1, le=1000), Says("a whole number from 1 to 1000", "7")]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Says("a number from 0 to 1", "0.05")]
 
 
@@ -234,6 +237,18 @@ class CustomTag(Model):
     hash: Literal["sha256"] | None = Field(default=None, description="Give the value's SHA-256 in hex instead of it.")
 
 
+class Audit(Model):
+    """Where the records of audited requests go."""
+
+    says = Says("a mapping with file or otlp", f"{{file: {fields.AUDIT_FILE}}}")
+
+    file: FilePath | None = Field(default=None, description="A file of JSON lines, one per request.")
+    max_bytes: AuditBytes | None = Field(default=None, description="A file that would grow above this is rotated.")
+    backups: AuditBackups | None = Field(default=None, description="How many rotated files are kept.")
+    otlp: bool = Field(default=False, description="Send OTLP logs instead, where OTEL_* or `collector` say.")
+    user_tag: TagName | None = Field(default=None, description="The tag that says who the user is; absent: user_id.")
+
+
 class Policy(Model):
     """Which requests, how their new traces are decided, and what their spans are tagged with."""
 
@@ -244,6 +259,7 @@ class Policy(Model):
     sampling: Sampling | None = Field(default=None, description="How new traces are decided; absent: as by default.")
     custom_tags: list[CustomTag] | None = Field(default=None, description="Tags beside those for every request.")
     span_name: SpanName | None = Field(default=None, description="The name of the span.")
+    audit: bool = Field(default=False, description="Write an audit record of each request.")
 
 
 class Tracing(Model):
@@ -259,6 +275,7 @@ class Tracing(Model):
     sampling: Sampling | None = Field(default=None, description="Where no policy matches; absent: always_on.")
     spans: Spans = Field(default_factory=Spans, description="How the tags reach the spans.")
     custom_tags: list[CustomTag] = Field(default_factory=list, description="Tags for every request.")
+    audit: Audit | None = Field(default=None, description="Where audit records go, for policies with audit: true.")
     policies: list[Policy] = Field(default_factory=list, description="In order: the first that matches decides.")
 
 

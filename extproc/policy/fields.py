@@ -11,6 +11,9 @@ from extproc.policy.problems import FieldError, shown
 RESERVED_TAGS = ("sampling.policy", "sampling.reason", "sampling.probability", "span_name")
 """What the filter itself answers beside the tags."""
 
+AUDIT_FILE = "/var/log/extproc/audit.jsonl"
+"""What examples call the audit file."""
+
 LARGEST_EXACT_INTEGER = 2**53
 _LONGEST_TAG = 256
 _LARGEST_PORT = 65535
@@ -105,6 +108,13 @@ def endpoint(text: str) -> str:
     if not good or not is_printable(text) or " " in text:
         raise wrong
     return text
+
+
+def file_path(text: str) -> str:
+    """Where a file is to be; whether it can be is found when it is opened."""
+    if text.endswith("/"):
+        raise FieldError("the path of a file", f"file: {text}audit.jsonl")
+    return printable(text)
 
 
 def attribute_value(value: Any) -> str:  # noqa: ANN401  any YAML value

@@ -167,7 +167,8 @@ class Policy:
     """One policy, or the default decision (`index` -1, matching everything).
 
     A request is the policy's when all of `match` and none of `exclude` holds. `tags` are those for every request and
-    the policy's own, one per name.
+    the policy's own, one per name. `audit` says whether each of its requests leaves an audit record; Plan.audit is
+    there then.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Policy:
     exclude: Match = field(default_factory=Match)
     tags: tuple[Tag, ...] = ()
     span_name: str | None = None
+    audit: bool = False
 
     @property
     def path_template(self) -> str:
@@ -193,6 +195,23 @@ class Collector:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditFile:
+    """A file of JSON lines: never larger than `max_bytes`, with at most `backups` older ones beside it."""
+
+    path: str
+    max_bytes: int
+    backups: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Where audit records go: to `file`, or as OTLP logs where that is None. `user_tag` names the tag that says who."""
+
+    user_tag: str
+    file: AuditFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that a policy file says. `digest` is the SHA-256 of the file's bytes, in hex."""
 
@@ -202,4 +221,5 @@ class Plan:
     mode: SpansMode = SpansMode.ANNOTATE
     collector: Collector | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    audit: Audit | None = None
     digest: str = ""

@@ -7,6 +7,7 @@ values, which `shape` reports.
 from collections.abc import Iterator
 from typing import Any
 
+from extproc.policy.audit_rules import audit_findings
 from extproc.policy.document import Sampling, by_key
 from extproc.policy.problems import Finding, Path, sentence, shown
 from extproc.policy.tag_rules import tag_findings
@@ -22,6 +23,7 @@ def findings(tree: Tree) -> Iterator[Finding]:
     tracing = mapping(mapping(tree.data).get("tracing"))
     yield from _sampling(tracing, _ROOT)
     yield from tag_findings(tracing, _ROOT, tree, captures=None)
+    yield from audit_findings(tracing, _ROOT)
     names: dict[str, Path] = {}
     for policy, path in mappings(tracing.get("policies"), (*_ROOT, "policies")):
         yield from _name(policy, path, names, tree)

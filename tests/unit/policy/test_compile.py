@@ -9,6 +9,8 @@ from extproc.engine.enrich import REDACTED as ENGINE_REDACTED
 from extproc.policy.compile import threshold
 from extproc.policy.load import load_text
 from extproc.policy.plan import (
+    Audit,
+    AuditFile,
     Collector,
     Match,
     Operator,
@@ -53,6 +55,18 @@ def test_collector_and_attributes() -> None:
     assert not plan.enabled
     assert Collector("http://otel:4318", insecure=True) == plan.collector
     assert (("a", "text"), ("b", "1.10"), ("c", "7"), ("d", "true"), ("e", "yes")) == plan.attributes
+
+
+def test_audit() -> None:
+    """A file has its limits, OTLP none; the user is the tag user_id unless told; a policy audits only if it says so."""
+    file = plan_of("{audit: {file: a.jsonl}, policies: [{audit: true}, {match: {method: GET}}]}")
+    limits = "{custom_tags: [{tag: who, cookie: who}], audit: {file: a, max_bytes: 65536, backups: 1, user_tag: who}}"
+
+    assert Audit("user_id", AuditFile("a.jsonl", max_bytes=16 << 20, backups=7)) == file.audit
+    assert [True, False] == [policy.audit for policy in file.policies]
+    assert not file.default.audit
+    assert Audit("who", AuditFile("a", max_bytes=65536, backups=1)) == plan_of(limits).audit
+    assert Audit("user_id") == plan_of("{audit: {otlp: true}}").audit
 
 
 @pytest.mark.parametrize("endpoint", ["otel:4317", "[::1]:4317", "https://otel/v1", "http://[::1]:4318"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.policy.document import CustomTag, Match, Operators, Policy, Sampling, Tracing, by_key
+from extproc.policy.document import Audit, CustomTag, Match, Operators, Policy, Sampling, Tracing, by_key
 from extproc.policy.load import load, load_text
 from extproc.policy.plan import Plan, SamplerKind
 from extproc.policy.yaml_reader import parse
@@ -55,8 +55,8 @@ def test_block_of_documentation_loads(block: str) -> None:
     assert isinstance(load_text(block.encode(), "docs/policy.md", {}), Plan)
 
 
-@pytest.mark.parametrize("model", [Tracing, Policy, Match, Sampling, CustomTag, Operators])
-def test_complete_example_has_every_key(model: type[Tracing | Policy | Match | Sampling | CustomTag]) -> None:
+@pytest.mark.parametrize("model", [Tracing, Policy, Match, Sampling, CustomTag, Operators, Audit])
+def test_complete_example_has_every_key(model: type[Tracing | Policy | Match | Sampling | CustomTag | Audit]) -> None:
     """policies/complete.yaml and docs/policy.md name every key there is."""
     example = (ROOT / "policies" / "complete.yaml").read_text(encoding="utf-8")
     text = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
