@@ -14,7 +14,7 @@ _Id = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class _Tag(_Part):
