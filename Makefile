@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PRINTED := envoy/basic.yaml envoy/tracing.yaml
 
-.PHONY: help setup demo test lint proto bench clean
+.PHONY: help setup demo test lint proto envoy-files bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -28,7 +29,13 @@ test: lint ## lint, types, unit tests, integration tests with a real Envoy
 	$(BIN)/python -m pytest
 
 proto: setup ## regenerate the protobuf code from proto/
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. extproc/engine/wire.proto
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. extproc/engine/wire.proto extproc/engine/access_log.proto
+
+envoy-files: setup ## print anew what `extproc envoy` prints of envoy/, by the command in each file's header
+	@for file in $(PRINTED); do \
+	  sed -n '/^#/!q;p' $$file > $$file.new && \
+	  sed -n '/^#/!q;s/^#   //p' $$file | PATH="$(BIN):$$PATH" sh >> $$file.new && mv $$file.new $$file || exit 1; \
+	done
 
 bench: setup ## server CPU per request against a bare echo server, under the same Envoy
 	$(BIN)/python bench/overhead.py

@@ -20,7 +20,7 @@ from extproc.wiring.arguments import (
 from extproc.wiring.comments import comments
 from extproc.wiring.document import Part, build
 from extproc.wiring.render import as_json, as_yaml
-from extproc.wiring.settings import Collector, Settings
+from extproc.wiring.settings import Collector, Settings, Timings
 from extproc.wiring.warn import warnings
 
 _DEFAULT_COLLECTOR = "127.0.0.1:4317"
@@ -72,6 +72,14 @@ _FILE = click.Path(path_type=str)
 )
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="How many workers `extproc serve` has."
+)
+@click.option(
+    "--timings",
+    type=click.Choice([timings.value for timings in Timings]),
+    default=Timings.STREAM.value,
+    show_default=True,
+    help="What times requests: the stream to extproc, kept open until the response is sent, or Envoy's own access log, "
+    "which is exact and also knows sizes and attempts.",
 )
 @click.option("--edge", is_flag=True, help="Callers are not trusted: their traces are neither joined nor followed.")
 @click.option(
@@ -141,6 +149,7 @@ def _settings(plan: Plan, part: Part, options: dict[str, Any]) -> Settings:
         upstreams=upstreams,
         routes=complete_routes(upstreams, routes) if part is Part.BOOTSTRAP else (),
         edge=options["edge"],
+        timings=Timings(options["timings"]),
         fail_open=not options["fail_closed"],
         message_timeout=options["message_timeout"],
         listen=options["envoy_listen"],

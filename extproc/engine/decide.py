@@ -12,7 +12,7 @@ from extproc.engine.request import Request
 from extproc.engine.sample import Decision
 from extproc.engine.scan import Scanner, TagValue
 from extproc.engine.tracecontext import RANDOMNESS_BITS, TraceContext, randomness, trace_randomness
-from extproc.policy.plan import Plan, Policy, TagSource
+from extproc.policy.plan import DEFAULT_POLICY, Plan, Policy, TagSource
 
 FORCE_TRACE = wire.Mutation(set_headers=(("x-envoy-force-trace", "true"),), clear_route_cache=True)
 """Makes Envoy decide again on a trace that it has begun unsampled, and keep it."""
@@ -25,12 +25,13 @@ _HEADER_SOURCES = {TagSource.REQUEST_HEADER, TagSource.RESPONSE_HEADER}
 class Verdict:
     """A decision of a policy, and what the reply to request headers says for it: encoded once, used ever after.
 
-    `reply` has no metadata yet; `entries` are those that the policy settles.
+    `reply` has no metadata yet; `entries` are those that the policy settles, `record` the one for the access log.
     """
 
     decision: Decision
     reply: bytes
     entries: bytes
+    record: bytes
 
 
 class Prepared:
@@ -62,7 +63,15 @@ class Prepared:
 
     def _verdict(self, decision: Decision) -> Verdict:
         entries = b"".join(wire.tag_encoder(name)(value) for name, value in self._metadata(decision).items())
-        return Verdict(decision, wire.headers_reply(Phase.REQUEST_HEADERS, mutation(decision)), entries)
+        record = wire.record_entry(
+            {
+                "policy": self.policy.name if self.policy.index >= 0 else DEFAULT_POLICY,
+                "reason": decision.reason.value,
+                "sampled": decision.sampled,
+                "path": self.path_template,
+            }
+        )
+        return Verdict(decision, wire.headers_reply(Phase.REQUEST_HEADERS, mutation(decision)), entries, record)
 
     def _metadata(self, decision: Decision) -> dict[str, TagValue]:
         metadata: dict[str, TagValue] = {"sampling.reason": str(decision.reason)}
@@ -89,9 +98,19 @@ class Decider:
     Attributes:
         scanner: reads the headers that matching, tags and decisions need.
         response_scanner: reads what metrics need of a response.
+        reads_responses: whether some policy has a tag that waits for response headers.
     """
 
-    __slots__ = ("_default", "_draw", "_enabled", "_index", "_prepared", "response_scanner", "scanner")
+    __slots__ = (
+        "_default",
+        "_draw",
+        "_enabled",
+        "_index",
+        "_prepared",
+        "reads_responses",
+        "response_scanner",
+        "scanner",
+    )
 
     def __init__(self, plan: Plan, draw: Callable[[], int] = lambda: random.getrandbits(RANDOMNESS_BITS)) -> None:
         self._enabled = plan.enabled
@@ -99,6 +118,7 @@ class Decider:
         self._index = Index(plan.policies)
         self._prepared = [Prepared(policy) for policy in plan.policies]
         self._default = Prepared(plan.default)
+        self.reads_responses = any(prepared.tags.in_response for prepared in (*self._prepared, self._default))
         self.response_scanner = Scanner({":status"})
         self.scanner = Scanner(_ALWAYS.union(*map(_headers, (*plan.policies, plan.default))))
 

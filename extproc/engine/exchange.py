@@ -30,9 +30,12 @@ class Engine:
         self.plan = plan
         self.decider = Decider(plan)
 
-    def begin(self, traceparent: str | None) -> "Exchange":
-        """A new exchange; `traceparent` is that of the gRPC request, which names Envoy's trace even if it is new."""
-        return Exchange(self.decider, traceparent)
+    def begin(self, traceparent: str | None, *, logged: bool = False) -> "Exchange":
+        """A new exchange; `traceparent` is that of the gRPC request, which names Envoy's trace even if it is new.
+
+        `logged` says that Envoy's access log will record the request, so that this exchange does not.
+        """
+        return Exchange(self.decider, traceparent, logged=logged)
 
 
 class Exchange:
@@ -51,6 +54,7 @@ class Exchange:
         "_bodies",
         "_decider",
         "_decision",
+        "_logged",
         "_prepared",
         "_request",
         "_responded_at",
@@ -65,8 +69,9 @@ class Exchange:
         "phase",
     )
 
-    def __init__(self, decider: Decider, traceparent: str | None) -> None:
+    def __init__(self, decider: Decider, traceparent: str | None, *, logged: bool) -> None:
         self._decider = decider
+        self._logged = logged
         self._traceparent = traceparent
         self._state: State = START
         self._request: Request | None = None
@@ -113,11 +118,12 @@ class Exchange:
             return self._unchanged(StreamError.INTERNAL)
 
     def finish(self, now: float, *, shutdown: bool = False) -> Outcome | None:
-        """What became of the request, once its stream has ended at `now`; None if no message ever came.
+        """What became of the request, once its stream has ended at `now`.
 
-        `shutdown` says that we ended the stream and not Envoy. Call it once; it may be called later than `now`.
+        None if no message ever came, or if the access log will say it. `shutdown` says that we ended the stream and not
+        Envoy. Call it once; it may be called later than `now`.
         """
-        if self._started_at is None:
+        if self._started_at is None or self._logged:
             return None
         request, decision, prepared = self._request, self._decision, self._prepared
         status, flags, port = self._read_response()
@@ -139,6 +145,9 @@ class Exchange:
             now - self._started_at,
             upstream,
             downstream,
+            None,
+            None,
+            None,
         )
         return _new_outcome(Outcome, outcome)
 
@@ -170,6 +179,11 @@ class Exchange:
         entries = verdict.entries
         if verdict.decision.reason is not Reason.DISABLED:
             entries += prepared.tags.of_request(request, data, attributes.values)
+        if self._logged:
+            reply = verdict.reply + wire.metadata(entries + verdict.record)
+            if prepared.tags.in_response:
+                return reply + wire.RESPONSE_HEADERS_ONLY if head.bodies.sent else reply
+            return reply + wire.NOTHING_MORE if head.bodies.sent or decider.reads_responses else reply
         reply = verdict.reply + wire.metadata(entries)
         return reply + wire.HEADERS_ONLY if head.bodies.sent else reply
 

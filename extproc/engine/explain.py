@@ -69,7 +69,7 @@ def explain(plan: Plan, headers: dict[str, str], service: str, trace_id: str) ->
     exchange = engine.begin(begun)
     reply = exchange.receive(wire.request_headers_message(headers.items(), {"xds.cluster_name": service}), 0.0)
     outcome = exchange.finish(0.0)
-    if outcome is None or exchange.failure is not None:
+    if outcome is None or outcome.reason is None or exchange.failure is not None:
         raise RuntimeError("the engine failed on this request") from exchange.failure
     policy = decider.policy(request).policy
     metadata, mutation = wire.describe(reply)

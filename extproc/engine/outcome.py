@@ -17,11 +17,15 @@ class Reason(StrEnum):
 
 
 class StreamError(StrEnum):
-    """The `type` of extproc.stream.errors: a stream on which we answered 'continue unchanged' for want of better."""
+    """The `type` of extproc.stream.errors: what Envoy sent and we could not use.
+
+    RECORDED_TWICE is an entry of the access log about a request that its ext_proc stream has recorded.
+    """
 
     UNREADABLE = "unreadable"
     PROTOCOL = "protocol"
     INTERNAL = "internal"
+    RECORDED_TWICE = "recorded_twice"
 
 
 class Phase(StrEnum):
@@ -42,8 +46,10 @@ class Outcome(NamedTuple):
     one of HTTP's or `_OTHER`, `path` a template, `status_code` 0 where no response was seen.
     `error_type` is None for a request that went well, else one of Envoy's response flags (`UF`, `UT`, …), `5xx`,
     `stream_reset` (the stream ended without response headers) or `server_shutdown` (we had to end it).
-    Times are seconds and come last, so that `outcome[:BOUNDED]` is the rest; `upstream_seconds` and
-    `downstream_seconds` are None where no response headers arrived.
+    `reason` is None where nobody decided, because Envoy asked nobody or went on without an answer.
+    Measures come last, so that `outcome[:BOUNDED]` is the rest. Times are seconds; `upstream_seconds` and
+    `downstream_seconds` are None where no response headers arrived. Bytes are those of bodies, `attempts` are requests
+    to upstreams; only Envoy's access log knows them.
     """
 
     method: str
@@ -52,14 +58,17 @@ class Outcome(NamedTuple):
     scheme: str
     status_code: int
     policy: str
-    reason: Reason
+    reason: Reason | None
     sampled: bool
     upstream_port: int
     error_type: str | None
     duration_seconds: float
     upstream_seconds: float | None
     downstream_seconds: float | None
+    request_bytes: int | None = None
+    response_bytes: int | None = None
+    attempts: int | None = None
 
 
 BOUNDED = Outcome._fields.index("duration_seconds")
-"""How many of an Outcome's fields are bounded: all that stand before its times."""
+"""How many of an Outcome's fields are bounded: all that stand before its measures."""

@@ -20,6 +20,8 @@ Message = pb.ProcessingRequest
 
 NAMESPACE = "extproc"
 """The namespace of the dynamic metadata that we answer."""
+RECORD = "extproc.record"
+"""The key in it under which Envoy's access log brings back what was decided (see `access_log.py`)."""
 MAX_VALUE_LENGTH = 1024
 """Characters of a tag's value that are kept."""
 
@@ -172,19 +174,23 @@ def echo_reply(message: Message, phase: Phase) -> bytes:
     return reply.SerializeToString()
 
 
-def _override() -> bytes:
+def _override(response_headers: pb.HeaderSendMode, response_trailers: pb.HeaderSendMode) -> bytes:
     reply = pb.ProcessingResponse()
-    reply.mode_override.response_header_mode = pb.SEND
+    reply.mode_override.response_header_mode = response_headers
     reply.mode_override.request_trailer_mode = pb.SKIP
-    reply.mode_override.response_trailer_mode = pb.SEND
+    reply.mode_override.response_trailer_mode = response_trailers
     return reply.SerializeToString()
 
 
-HEADERS_ONLY = _override()
+HEADERS_ONLY = _override(pb.SEND, pb.SEND)
 """To be added to a reply to request headers: from here on no bodies and no request trailers, please.
 
 Response trailers stay: their mode keeps the stream open to the end of the response, which times it.
 """
+RESPONSE_HEADERS_ONLY = _override(pb.SEND, pb.SKIP)
+"""The same where the access log times the request: nothing but response headers."""
+NOTHING_MORE = _override(pb.SKIP, pb.SKIP)
+"""The same for a policy that has no tag to read from the response."""
 
 
 def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
@@ -201,6 +207,18 @@ def tag_encoder(name: str) -> Callable[[TagValue], bytes]:
         return number + _NUMBER.pack(value)
 
     return encode
+
+
+def record_entry(fields: Mapping[str, str | bool]) -> bytes:
+    """The entry of dynamic metadata that Envoy's access log is to bring back."""
+    entries = Struct()
+    record = entries.fields[RECORD].struct_value
+    for name, value in fields.items():
+        if isinstance(value, bool):
+            record.fields[name].bool_value = value
+        else:
+            record.fields[name].string_value = value
+    return entries.SerializeToString(deterministic=True)
 
 
 class _Prefixes(dict[int, bytes]):

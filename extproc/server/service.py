@@ -5,6 +5,7 @@ costs, `bench/micro.py` the pieces.
 """
 
 import asyncio
+import math
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,6 +18,7 @@ import grpc.aio
 
 from extproc.engine.exchange import Engine, Exchange
 from extproc.engine.outcome import StreamError
+from extproc.server import timings
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
 
@@ -39,6 +41,8 @@ class Service:
         """Begins each new exchange; a running one keeps the engine that it began with."""
         self.started = 0
         """Streams ever begun: a drain watches it for new ones."""
+        self.logged_at = -math.inf
+        """When the last stream began that the access log will tell of, on the clock of time.perf_counter."""
         self._recorder = recorder
         self._open: dict[asyncio.Task[Any] | None, Exchange] = {}
         self._connections = 0
@@ -73,7 +77,10 @@ class Service:
         if self._ending:
             return
         task = asyncio.current_task()
-        exchange = self._open[task] = self.engine.begin(_traceparent(context.invocation_metadata() or ()))
+        traceparent, logged = _metadata(context.invocation_metadata() or ())
+        exchange = self._open[task] = self.engine.begin(traceparent, logged=logged)
+        if logged:
+            self.logged_at = perf_counter()
         read, write, receive = context.read, context.write, exchange.receive
         measured = self._recorder.message
         try:
@@ -117,8 +124,12 @@ class Service:
         self._log.report(kind, "stream error", exception=type(failure).__name__, where=where)
 
 
-def _traceparent(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
+def _metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str | None, bool]:
+    """The trace that Envoy is in, and whether its access log will record the request."""
+    traceparent, logged = None, False
     for key, value in metadata:
-        if key == "traceparent":
-            return value if isinstance(value, str) else None
-    return None
+        if key == "traceparent" and isinstance(value, str):
+            traceparent = value
+        elif key == timings.KEY:
+            logged = value == timings.ACCESS_LOG
+    return traceparent, logged

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any
 
 import grpc
@@ -10,17 +11,21 @@ import grpc.aio
 
 from extproc.engine.exchange import Engine
 from extproc.policy.plan import Plan
+from extproc.server import access_log, service
+from extproc.server.access_log import AccessLog
 from extproc.server.address import Address
 from extproc.server.health import Health
 from extproc.server.listen import bind
 from extproc.server.runtime import beside_streams
-from extproc.server.service import METHOD, SERVICE, Service
+from extproc.server.service import Service
+from extproc.server.timings import FLUSH_SECONDS
 from extproc.server.tls import TlsFiles, server_credentials
 from extproc.telemetry.delta import Delta
 from extproc.telemetry.recorder import Recorder
 
 _QUIET_SECONDS = 0.5
 _POLL_SECONDS = 0.02
+_LATE_SECONDS = 0.25
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second process on the same port is a mistake, so binding must fail
@@ -48,7 +53,8 @@ class Worker:
         self._settings = settings
         self._recorder = Recorder()
         self._service = Service(Engine(plan), self._recorder)
-        self._health = Health(SERVICE)
+        self._access_log = AccessLog(self._recorder)
+        self._health = Health(service.SERVICE)
         self._server = grpc.aio.server(handlers=(_Methods(self._handlers()),), options=_OPTIONS)
 
     async def start(self) -> tuple[Address, ...]:
@@ -77,7 +83,8 @@ class Worker:
         """Stop without failing a request, within `grace_seconds`.
 
         New streams are served until Envoy's health checks have moved them elsewhere: until none came for half a
-        second, at most for half the time. Then the port closes and streams in flight may finish. Shortly before the
+        second, at most for half the time. Then the access log of the last ones
+        may come, the port closes, and streams in flight may finish. Shortly before the
         end those that are left end with OK, and Envoy lets their HTTP requests go on without us.
         """
         loop = asyncio.get_running_loop()
@@ -85,8 +92,10 @@ class Worker:
         reserve = min(0.5, grace_seconds / 10)
         await self._health.not_serving()
         await self._until_quiet(deadline - grace_seconds / 2)
+        await self._until_logged(deadline - reserve)
         stopping = asyncio.create_task(self._server.stop(max(0.0, deadline - loop.time())))
         await self._service.wait_idle(deadline - reserve - loop.time())
+        self._access_log.end()
         self._service.end_streams()
         # What is still open now is only those who watch our health.
         await self._server.stop(reserve / 2)
@@ -100,9 +109,17 @@ class Worker:
             if self._service.started != started:
                 started, since = self._service.started, loop.time()
 
+    async def _until_logged(self, deadline: float) -> None:
+        """Wait for what Envoy's access log has yet to tell of the last requests; it may open a stream only for that."""
+        late = self._service.logged_at + FLUSH_SECONDS + _LATE_SECONDS - perf_counter()
+        await asyncio.sleep(max(0.0, min(late, deadline - asyncio.get_running_loop().time())))
+
     def _handlers(self) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
-        process = grpc.stream_stream_rpc_method_handler(self._service.process)
-        return {METHOD: process, **self._health.handlers()}
+        return {
+            service.METHOD: grpc.stream_stream_rpc_method_handler(self._service.process),
+            access_log.METHOD: grpc.stream_unary_rpc_method_handler(self._access_log.stream),
+            **self._health.handlers(),
+        }
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone

@@ -50,7 +50,17 @@ SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.
 MICROSECONDS_AND_UP: Final = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, *SECONDS)
 """The same with finer bounds from 10 µs: one message takes us tens of microseconds."""
 
+BYTES: Final = (0, 128, 512, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
+"""From nothing to 16 MiB: OpenTelemetry gives no advice for sizes."""
+
 _REQUEST: Final = ("method", "path", "status_code", "service")
+_SERVER: Final = (
+    "http.request.method",
+    "http.response.status_code",
+    "http.route",
+    "url.scheme",
+    "error.type",
+)
 
 
 def _each(attribute: str, values: Iterable[str]) -> tuple[AttributeSet, ...]:
@@ -63,8 +73,10 @@ def _counter(
     return Instrument(name, Kind.COUNTER, unit, description, attributes, known=known)
 
 
-def _histogram(name: str, description: str, *attributes: str, bounds: tuple[float, ...] = SECONDS) -> Instrument:
-    return Instrument(name, Kind.HISTOGRAM, "s", description, attributes, bounds)
+def _histogram(
+    name: str, description: str, *attributes: str, bounds: tuple[float, ...] = SECONDS, unit: str = "s"
+) -> Instrument:
+    return Instrument(name, Kind.HISTOGRAM, unit, description, attributes, bounds)
 
 
 REQUESTS = _counter("envoy_http_requests_total", "{request}", "Requests that Envoy sent us, by outcome.", *_REQUEST)
@@ -89,11 +101,16 @@ ACTIVE_CONNECTIONS = Instrument(
 SERVER_DURATION = _histogram(
     "http.server.request.duration",
     "Duration of HTTP server requests.",
-    "http.request.method",
-    "http.response.status_code",
-    "http.route",
-    "url.scheme",
-    "error.type",
+    *_SERVER,
+)
+REQUEST_SIZE = _histogram(
+    "http.server.request.body.size", "Size of HTTP server request bodies.", *_SERVER, bounds=BYTES, unit="By"
+)
+RESPONSE_SIZE = _histogram(
+    "http.server.response.body.size", "Size of HTTP server response bodies.", *_SERVER, bounds=BYTES, unit="By"
+)
+ATTEMPTS = _counter(
+    "envoy_upstream_attempts_total", "{attempt}", "Requests to upstreams, retries among them.", "service"
 )
 CLIENT_DURATION = _histogram(
     "http.client.request.duration",
@@ -126,7 +143,7 @@ POLICY_RELOADS = _counter(
 STREAM_ERRORS = _counter(
     "extproc.stream.errors",
     "{error}",
-    "Streams answered 'continue unchanged' for want of better.",
+    "What Envoy sent and could not be used: a stream is then answered 'continue unchanged'.",
     "type",
     known=_each("type", StreamError),
 )
@@ -150,7 +167,10 @@ INSTRUMENTS: Final = (
     DOWNSTREAM_LATENCY,
     ACTIVE_CONNECTIONS,
     SERVER_DURATION,
+    REQUEST_SIZE,
+    RESPONSE_SIZE,
     CLIENT_DURATION,
+    ATTEMPTS,
     DECISIONS,
     POLICY_RATIO,
     MESSAGE_DURATION,

@@ -18,7 +18,7 @@ from extproc.telemetry.instruments import INSTRUMENTS, AttributeSet, Instrument,
 from extproc.telemetry.store import Snapshot
 
 _TYPES = {Kind.COUNTER: "counter", Kind.UP_DOWN_COUNTER: "gauge", Kind.GAUGE: "gauge", Kind.HISTOGRAM: "histogram"}
-_UNITS = {"s": "_seconds"}
+_UNITS = {"s": "_seconds", "By": "_bytes"}
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
 
 

@@ -34,7 +34,7 @@ class _Row:
     """The cells of all metrics that one combination of an Outcome's fields adds to; None where it adds nothing."""
 
     requests: NumberCell
-    decisions: NumberCell
+    decisions: NumberCell | None
     http_errors: NumberCell | None
     errors: NumberCell | None
     duration: HistogramCell
@@ -49,6 +49,9 @@ class _Answered:
     upstream: HistogramCell
     client: HistogramCell
     downstream: HistogramCell
+    attempts: NumberCell
+    request_size: HistogramCell
+    response_size: HistogramCell
 
 
 class Recorder:
@@ -78,7 +81,8 @@ class Recorder:
         """Record one request that is over."""
         row = self._rows.get(outcome[:BOUNDED]) or self._open(outcome)
         row.requests.value += 1
-        row.decisions.value += 1
+        if row.decisions is not None:
+            row.decisions.value += 1
         if row.http_errors is not None:
             row.http_errors.value += 1
         if row.errors is not None:
@@ -91,6 +95,11 @@ class Recorder:
             _record_in_both(answered.upstream, answered.client, seconds)
         if (seconds := outcome.downstream_seconds) is not None:
             answered.downstream.record(seconds)
+        if outcome.attempts is not None:
+            answered.attempts.value += outcome.attempts
+        if outcome.request_bytes is not None and outcome.response_bytes is not None:
+            answered.request_size.record(outcome.request_bytes)
+            answered.response_size.record(outcome.response_bytes)
 
     def message(self, phase: Phase, seconds: float) -> None:
         """Record that answering one message of `phase` took `seconds`."""
@@ -125,21 +134,24 @@ class Recorder:
         route = None if outcome.path == ANY_PATH else outcome.path
         error = outcome.error_type
         request = (outcome.method, outcome.path, outcome.status_code, outcome.service)
+        server = (outcome.method, status, route, outcome.scheme, error)
         row = _Row(
             requests=self._number(instruments.REQUESTS, *request),
-            decisions=self._number(instruments.DECISIONS, outcome.policy, outcome.reason.value, outcome.sampled),
+            decisions=self._number(instruments.DECISIONS, outcome.policy, outcome.reason.value, outcome.sampled)
+            if outcome.reason is not None
+            else None,
             http_errors=self._number(instruments.HTTP_ERRORS, *request)
             if outcome.status_code >= _FIRST_ERROR_STATUS
             else None,
             errors=self._number(instruments.ERRORS, error) if error is not None else None,
             duration=self._histogram(instruments.REQUEST_DURATION, *request),
-            server=self._histogram(instruments.SERVER_DURATION, outcome.method, status, route, outcome.scheme, error),
-            answered=self._answered(outcome) if status is not None else None,
+            server=self._histogram(instruments.SERVER_DURATION, *server),
+            answered=self._answered(outcome, *server) if status is not None else None,
         )
         self._rows[outcome[:BOUNDED]] = row
         return row
 
-    def _answered(self, outcome: Outcome) -> _Answered:
+    def _answered(self, outcome: Outcome, *server: AttributeValue | None) -> _Answered:
         return _Answered(
             upstream=self._histogram(instruments.UPSTREAM_LATENCY, outcome.service),
             client=self._histogram(
@@ -151,6 +163,9 @@ class Recorder:
                 outcome.error_type,
             ),
             downstream=self._histogram(instruments.DOWNSTREAM_LATENCY, outcome.service),
+            attempts=self._number(instruments.ATTEMPTS, outcome.service),
+            request_size=self._histogram(instruments.REQUEST_SIZE, *server),
+            response_size=self._histogram(instruments.RESPONSE_SIZE, *server),
         )
 
     def _number(self, instrument: Instrument, *values: AttributeValue | None) -> NumberCell:

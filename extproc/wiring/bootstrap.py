@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from extproc.wiring.access_log import access_log
 from extproc.wiring.clusters import collector_cluster, extproc_cluster, upstream_cluster
 from extproc.wiring.filter import http_filter
 from extproc.wiring.hosts import address
@@ -32,6 +33,7 @@ def tracing_part(settings: Settings) -> hcm.HttpConnectionManager:
         tracing=tracing(settings),
         early_header_mutation_extensions=[early_header_mutation(edge=settings.edge)],
         request_id_extension=request_id_extension(),
+        access_log=access_log(settings),
         route_config=route.RouteConfiguration(request_headers_to_remove=list(HELPER_HEADERS)),
     )
 

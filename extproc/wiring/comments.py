@@ -1,7 +1,7 @@
 """What the printed configuration says about itself: one comment per decision that is not obvious."""
 
 from extproc.wiring.render import Comments
-from extproc.wiring.settings import COLLECTOR_CLUSTER, EXTPROC_CLUSTER, Settings
+from extproc.wiring.settings import COLLECTOR_CLUSTER, EXTPROC_CLUSTER, Settings, Timings
 
 _TRUSTING = (
     "Before Envoy decides about the trace: callers may not use our helper headers, which would force theirs, and a "
@@ -13,6 +13,15 @@ _EDGE = (
 )
 _FAIL_OPEN = "Without an answer the request goes on as if the filter were not there: no new trace, no tags."
 _FAIL_CLOSED = "Without an answer the request fails: 500, or 504 after message_timeout."
+
+_TIMED_BY_STREAM = (
+    "No bodies. SEND for response trailers keeps the stream to extproc open until the response has been sent, "
+    "also without trailers: that is how downstream latency is known."
+)
+_TIMED_BY_LOG = (
+    "extproc is asked once per request, and about the response only if some tag reads it: timings come from the access "
+    "log."
+)
 
 _ALWAYS = {
     ("overload_manager",): "Envoy warns at its start when nothing limits how many connections it accepts.",
@@ -38,12 +47,14 @@ _ALWAYS = {
     (
         "envoy.filters.http.ext_proc",
     ): "Asks extproc about each request. Other filters that read its tags come after it.",
-    ("processing_mode",): (
-        "No bodies. SEND for response trailers keeps the stream to extproc open until the response has been sent, "
-        "also without trailers: that is how downstream latency is known."
-    ),
     ("request_attributes",): "xds.cluster_name is a policy's `service`, source.address counts connections; then tags.",
     ("response_attributes",): "Errors and whether an upstream answered at all; then tags.",
+    ("initial_metadata",): "Tells extproc that the access log times this request, so that it counts once.",
+    ("access_log",): "Envoy's own account of each request, with exact timings, from which extproc makes its metrics.",
+    ("buffer_flush_interval",): "How late metrics may be, and how much is lost if Envoy dies.",
+    ("buffer_size_bytes",): (
+        "A busy Envoy sends as soon as so much has come together: about a hundred requests."
+    ),
     ("mutation_rules",): "The one header that extproc may set. Anything else that it asks for is refused and counted.",
     ("allow_mode_override",): "Lets extproc skip the phases that a request's policy does not need.",
     ("disable_immediate_response",): "extproc never answers in a service's place.",
@@ -74,6 +85,7 @@ def comments(settings: Settings) -> Comments:
     return {
         **_ALWAYS,
         ("early_header_mutation_extensions",): _EDGE if settings.edge else _TRUSTING,
+        ("processing_mode",): _TIMED_BY_LOG if settings.timings is Timings.ACCESS_LOG else _TIMED_BY_STREAM,
         ("failure_mode_allow",): _FAIL_OPEN if settings.fail_open else _FAIL_CLOSED,
         ("use_remote_address",): (
             "The caller is whoever connects; what x-forwarded-for says is not believed."

@@ -32,6 +32,7 @@ _FIRST = (
     "early_header_mutation_extensions",
     "request_id_extension",
     "tracing",
+    "access_log",
     "stream_idle_timeout",
     "http_filters",
     "route_config",

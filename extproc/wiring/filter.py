@@ -1,8 +1,15 @@
 """The ext_proc filter, as the answers of extproc need it."""
 
-from extproc.wiring.needs import NAMESPACE, metadata_namespaces, request_attributes, response_attributes
+from extproc.server import timings
+from extproc.wiring.needs import (
+    NAMESPACE,
+    metadata_namespaces,
+    reads_responses,
+    request_attributes,
+    response_attributes,
+)
 from extproc.wiring.protos import core, ext_proc, hcm, matcher, mutation_rules, pack
-from extproc.wiring.settings import EXTPROC_CLUSTER, Settings
+from extproc.wiring.settings import EXTPROC_CLUSTER, Settings, Timings
 
 FORCE_TRACE = "x-envoy-force-trace"
 """The header that starts the export of a trace: extproc alone may set it."""
@@ -17,15 +24,18 @@ def http_filter(settings: Settings) -> hcm.HttpFilter:
 
 
 def _external_processor(settings: Settings) -> ext_proc.ExternalProcessor:
-    plan = settings.plan
+    plan, logged = settings.plan, settings.timings is Timings.ACCESS_LOG
     return ext_proc.ExternalProcessor(
-        grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER)),
+        grpc_service=core.GrpcService(
+            envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER),
+            initial_metadata=[core.HeaderValue(key=timings.KEY, value=timings.ACCESS_LOG)] if logged else [],
+        ),
         failure_mode_allow=settings.fail_open,
         processing_mode=ext_proc.ProcessingMode(
             request_header_mode=_SEND,
-            response_header_mode=_SEND,
+            response_header_mode=_SEND if not logged or reads_responses(plan) else _SKIP,
             request_trailer_mode=_SKIP,
-            response_trailer_mode=_SEND,
+            response_trailer_mode=_SKIP if logged else _SEND,
         ),
         request_attributes=list(request_attributes(plan)),
         response_attributes=list(response_attributes(plan)),

@@ -87,6 +87,11 @@ def response_attributes(plan: Plan) -> tuple[str, ...]:
     return _attributes(plan, _RESPONSE_ATTRIBUTES, in_response=True)
 
 
+def reads_responses(plan: Plan) -> bool:
+    """Whether some tag waits for response headers."""
+    return any(tag.in_response for tag in _tags(plan))
+
+
 def metadata_namespaces(plan: Plan) -> tuple[str, ...]:
     """The namespaces of other filters' dynamic metadata that some tag reads."""
     return tuple(dict.fromkeys(tag.key for tag in _tags(plan) if tag.source is TagSource.METADATA))

@@ -5,6 +5,7 @@ import warnings
 with warnings.catch_warnings():
     # Importing them makes pydantic 2.12 and newer warn about how their validators are declared.
     warnings.simplefilter("ignore", DeprecationWarning)
+    import envoy_data_plane.envoy.config.accesslog.v3 as accesslog
     import envoy_data_plane.envoy.config.bootstrap.v3 as bootstrap
     import envoy_data_plane.envoy.config.cluster.v3 as cluster
     import envoy_data_plane.envoy.config.common.mutation_rules.v3 as mutation_rules
@@ -14,6 +15,7 @@ with warnings.catch_warnings():
     import envoy_data_plane.envoy.config.overload.v3 as overload
     import envoy_data_plane.envoy.config.route.v3 as route
     import envoy_data_plane.envoy.config.trace.v3 as trace
+    import envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 as access_logs
     import envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 as ext_proc
     import envoy_data_plane.envoy.extensions.filters.http.router.v3 as router
     import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm
@@ -34,6 +36,8 @@ pack = Any.pack
 
 __all__ = [
     "Any",
+    "access_logs",
+    "accesslog",
     "bootstrap",
     "cluster",
     "connections",

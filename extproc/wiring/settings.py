@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 
 from extproc.policy.plan import Plan
 from extproc.server.address import Address
@@ -46,6 +47,13 @@ class ClientTls:
     key: str = ""
 
 
+class Timings(StrEnum):
+    """What times a request: its ext_proc stream, kept open to the end, or Envoy's own access log."""
+
+    STREAM = "stream"
+    ACCESS_LOG = "access-log"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All that the printed configuration depends on. `endpoints` are the addresses of every worker of extproc."""
@@ -61,3 +69,4 @@ class Settings:
     admin: Address = field(default=Address("127.0.0.1", 9901))
     collector: Collector = field(default=Collector(Address("127.0.0.1", OTLP_PORT)))
     tls: ClientTls | None = None
+    timings: Timings = Timings.STREAM

@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.engine import wire
+from extproc.engine import access_log_pb2, wire
 from extproc.engine import wire_pb2 as pb
 from extproc.engine.outcome import Phase
 from extproc.engine.scan import ATTRIBUTES_KEY, Head, Scanner
@@ -18,19 +18,21 @@ from helpers import read_reply, request_headers
 ROOT = Path(__file__).parents[3]
 
 
-def test_generated_code_is_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["wire", "access_log"])
+def test_generated_code_is_up_to_date(tmp_path: Path, name: str) -> None:
     """Generating from proto/ again gives the committed bytes: `make proto` after a change."""
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}"]
     outputs = [f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
-    subprocess.run([*protoc, *outputs, "extproc/engine/wire.proto"], check=True)  # noqa: S603  our own command
-    for name in ("wire_pb2.py", "wire_pb2.pyi"):
-        committed = ROOT / "extproc" / "engine" / name
-        assert committed.read_bytes() == (tmp_path / "extproc" / "engine" / name).read_bytes()
+    subprocess.run([*protoc, *outputs, f"extproc/engine/{name}.proto"], check=True)  # noqa: S603  our own command
+    for generated in (f"{name}_pb2.py", f"{name}_pb2.pyi"):
+        committed = ROOT / "extproc" / "engine" / generated
+        assert committed.read_bytes() == (tmp_path / "extproc" / "engine" / generated).read_bytes()
 
 
 def test_our_descriptors_clash_with_nobody() -> None:
     """Every message of ours is in our own package, so that another copy of Envoy's can live in the same process."""
     assert "extproc.wire.v1" == pb.DESCRIPTOR.package
+    assert "extproc.accesslog.v1" == access_log_pb2.DESCRIPTOR.package
 
 
 @given(

@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 
 from extproc.engine.exchange import Engine, Exchange
-from extproc.engine.outcome import Outcome, Phase, StreamError
+from extproc.engine.outcome import Outcome, Phase, Reason, StreamError
 from extproc.policy.load import load_text
 from extproc.server.service import Service
 from extproc.telemetry.recorder import Recorder
@@ -206,4 +206,4 @@ def test_running_exchange_keeps_its_engine() -> None:
         await service.process(None, new)
 
     asyncio.run(swap())
-    assert ["default", "disabled"] == [outcome.reason.value for outcome in spy.outcomes]
+    assert [Reason.DEFAULT, Reason.DISABLED] == [outcome.reason for outcome in spy.outcomes]

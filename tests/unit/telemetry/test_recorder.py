@@ -177,5 +177,5 @@ def test_table(instrument: Instrument) -> None:
     """Exactly histograms have bounds, in order; a request's share the ones that the recorder looks up once."""
     assert (instrument.kind is Kind.HISTOGRAM) == bool(instrument.bounds)
     assert list(instrument.bounds) == sorted(set(instrument.bounds))
-    if instrument.bounds and instrument.name != "extproc.message.duration":
+    if instrument.unit == "s" and instrument.bounds and instrument.name != "extproc.message.duration":
         assert SECONDS == instrument.bounds

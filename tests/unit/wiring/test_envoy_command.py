@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from extproc.cli.envoy import command
 from extproc.policy.plan import Plan, Policy, Sampler, SamplerKind
 from extproc.wiring.comments import comments
 from extproc.wiring.document import Part
-from extproc.wiring.settings import Settings
+from extproc.wiring.settings import Settings, Timings
 
 _POLICY = """
 tracing:
@@ -96,9 +97,10 @@ def test_yaml_says_the_same_as_json(run: Run, part: Part) -> None:
 
 def test_every_comment_is_printed(run: Run) -> None:
     """No comment has lost what it was about."""
-    options = ("--tls-ca", "ca.pem", "--collector", "https://otel")
+    options = ("--tls-ca", "ca.pem", "--collector", "https://otel", "--timings", "access-log")
     printed = " ".join(run(*_ORDERS, *options).stdout.replace("# ", "").split())
-    assert [] == [text for text in comments(_SETTINGS).values() if " ".join(text.split()) not in printed]
+    settings = replace(_SETTINGS, timings=Timings.ACCESS_LOG)
+    assert [] == [text for text in comments(settings).values() if " ".join(text.split()) not in printed]
 
 
 def test_edge(run: Run) -> None:
