@@ -1,11 +1,8 @@
 """Metrics to an OTLP collector, beside the event loop: whatever becomes of an export, the loop goes on."""
 
 import asyncio
-import math
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,6 +12,7 @@ from opentelemetry.sdk.metrics.export import Metric
 from opentelemetry.sdk.resources import Resource
 
 from extproc.policy.plan import Collector
+from extproc.telemetry.background import Reporter, in_thread
 from extproc.telemetry.encode import batches, count_points, encode
 from extproc.telemetry.instruments import EXPORT_DROPPED
 from extproc.telemetry.resource import build_resource
@@ -23,7 +21,6 @@ from extproc.telemetry.shipper import Shipper
 from extproc.telemetry.store import Snapshot, Store
 
 _POINTS_PER_REQUEST: Final = 2000
-_QUIET_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +56,14 @@ class Exporter:
         self._store = store
         self._settings = read_settings()
         self._resource = build_resource(attributes)
-        self._reporter = _Reporter(clock)
+        self._reporter = Reporter("metrics", clock)
         self._shipper: Shipper | None = None
         self._export: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         delta = self._settings.temporality is not Temporality.CUMULATIVE
         self._delivered: dict[str, Snapshot] | None = {} if delta else None
         self._target = find_target(self._settings, collector)
-        self._reporter.target(self._target, enabled=self._settings.enabled)
+        _announce(self._target, enabled=self._settings.enabled)
 
     @property
     def resource(self) -> Resource:
@@ -95,7 +92,7 @@ class Exporter:
         if target == self._target:
             return
         self._target = target
-        self._reporter.target(target, enabled=self._settings.enabled)
+        _announce(target, enabled=self._settings.enabled)
         shipper, self._shipper = self._shipper, None
         if shipper is not None and not self._busy:
             shipper.interrupt()
@@ -151,7 +148,7 @@ class Exporter:
     async def _ship(self, shipper: Shipper, snapshot: Snapshot, timeout_seconds: float) -> asyncio.Future[_Result]:
         """Export within `timeout_seconds` and account for it. The future returned is not done where that failed."""
         baseline = None if self._delivered is None else dict(self._delivered)
-        future = _in_thread(partial(_deliver, shipper, self._resource, snapshot, baseline))
+        future = in_thread(partial(_deliver, shipper, self._resource, snapshot, baseline), "extproc-export")
         done, _ = await asyncio.wait({future}, timeout=timeout_seconds)
         if done:
             self._settle(snapshot, future.result())
@@ -164,7 +161,7 @@ class Exporter:
         self._keep(snapshot, result.delivered)
         if result.dropped:
             self._store.count(EXPORT_DROPPED.name, result.dropped, signal="metrics")
-            self._reporter.failed(result.dropped, result.reason)
+            self._reporter.failed(result.reason, points=result.dropped)
         else:
             self._reporter.delivered()
 
@@ -173,52 +170,11 @@ class Exporter:
             self._delivered.update(dict.fromkeys(names, snapshot))
 
 
-class _Reporter:
-    """Log lines about exports: failures at most once a minute, and that they are over once."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._log = structlog.get_logger()
-        self._failed_at = -math.inf
-        self._failing = False
-
-    def target(self, target: Target | None, *, enabled: bool) -> None:
-        """Say whether there will be exports at all."""
-        if target is None:
-            why = "no OTLP endpoint is configured" if enabled else "OTLP export is switched off by the environment"
-            self._log.info("metrics are only at /metrics", reason=why)
-
-    def failed(self, points: int, reason: str | None) -> None:
-        """Say that an export failed, unless that was said less than a minute ago."""
-        now = self._clock()
-        if now - self._failed_at >= _QUIET_SECONDS:
-            self._failed_at = now
-            self._failing = True
-            self._log.warning("metrics not delivered", points=points, reason=reason)
-
-    def delivered(self) -> None:
-        """Say that exports work again, if it was said that they do not."""
-        if self._failing:
-            self._failing = False
-            self._log.info("metrics are delivered again")
-
-
-def _in_thread(work: Callable[[], _Result]) -> asyncio.Future[_Result]:
-    """Run blocking `work` on a daemon thread. Not an executor: those are waited for when the interpreter exits."""
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
-
-    def settle(result: _Result) -> None:
-        if not future.done():
-            future.set_result(result)
-
-    def body() -> None:
-        result = work()
-        with suppress(RuntimeError):  # the loop was closed before a collector answered
-            loop.call_soon_threadsafe(settle, result)
-
-    threading.Thread(target=body, name="extproc-export", daemon=True).start()
-    return future
+def _announce(target: Target | None, *, enabled: bool) -> None:
+    """Say so if there will be no exports at all."""
+    if target is None:
+        why = "no OTLP endpoint is configured" if enabled else "OTLP export is switched off by the environment"
+        structlog.get_logger().info("metrics are only at /metrics", reason=why)
 
 
 def _deliver(shipper: Shipper, resource: Resource, snapshot: Snapshot, baseline: dict[str, Snapshot] | None) -> _Result:

@@ -1,4 +1,4 @@
-"""How metrics leave: OpenTelemetry's environment variables over the policy file's `collector`.
+"""How telemetry leaves: OpenTelemetry's environment variables over the policy file's `collector`.
 
 Endpoint, headers and certificates of the variables are read by OpenTelemetry's exporters themselves. What is read
 here decides whether, how often and in which form we export, and the two of their variables at which they would fail:
@@ -22,7 +22,12 @@ REQUEST_TIMEOUT_SECONDS: Final = 10.0
 REQUEST_SHARE: Final = 0.9
 """A request is given up at this share of the time left for the whole export."""
 
-_HTTP_PATH: Final = "/v1/metrics"
+
+class Signal(StrEnum):
+    """What is sent: the `signal` of OpenTelemetry's variables and, in small letters, of its URLs."""
+
+    METRICS = "METRICS"
+    LOGS = "LOGS"
 
 
 class Protocol(StrEnum):
@@ -48,21 +53,31 @@ class Compression(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What the environment says, the same for the life of the process.
+class Delivery:
+    """What the environment says about sending one signal, the same for the life of the process.
 
-    `export_timeout_seconds` bounds one export of everything, `request_timeout_seconds` one request with its retries.
-    The latter is OTEL_EXPORTER_OTLP_TIMEOUT, in seconds as OpenTelemetry's Python exporters read it, but less than
-    the former, so that a request ends with a reason of its own.
+    `request_timeout_seconds` bounds one request with its retries: OTEL_EXPORTER_OTLP_TIMEOUT, in seconds as
+    OpenTelemetry's Python exporters read it.
     """
 
+    signal: Signal
     enabled: bool
-    interval_seconds: float
-    export_timeout_seconds: float
     request_timeout_seconds: float
     protocol: Protocol
-    temporality: Temporality
     compression: Compression
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(Delivery):
+    """The same for metrics, and when and in which form they are exported.
+
+    `export_timeout_seconds` bounds one export of everything. A request gets less, so that it ends with a reason of its
+    own.
+    """
+
+    interval_seconds: float
+    export_timeout_seconds: float
+    temporality: Temporality
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,58 +89,74 @@ class Target:
 
 
 def read_settings() -> Settings:
-    """Read the environment, warning once of each value that means nothing."""
+    """Read what the environment says about metrics, warning once of each value that means nothing."""
     _warn_of_exponential_histograms()
     export_timeout = _number("OTEL_METRIC_EXPORT_TIMEOUT", EXPORT_TIMEOUT_MILLISECONDS) / 1000
-    request_timeout = _number(_first_set("TIMEOUT"), REQUEST_TIMEOUT_SECONDS)
+    delivery = read_delivery(Signal.METRICS)
     return Settings(
-        enabled=_enabled(),
+        signal=delivery.signal,
+        enabled=delivery.enabled,
+        request_timeout_seconds=min(delivery.request_timeout_seconds, REQUEST_SHARE * export_timeout),
+        protocol=delivery.protocol,
+        compression=delivery.compression,
         interval_seconds=_number("OTEL_METRIC_EXPORT_INTERVAL", INTERVAL_MILLISECONDS) / 1000,
         export_timeout_seconds=export_timeout,
-        request_timeout_seconds=min(request_timeout, REQUEST_SHARE * export_timeout),
-        protocol=_choice(_first_set("PROTOCOL"), Protocol.GRPC),
         temporality=_choice("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", Temporality.CUMULATIVE),
-        compression=_choice(_first_set("COMPRESSION"), Compression.NONE),
     )
 
 
-def find_target(settings: Settings, collector: Collector | None) -> Target | None:
+def read_delivery(signal: Signal) -> Delivery:
+    """Read what the environment says about sending `signal`, warning of each value that means nothing."""
+    return Delivery(
+        signal=signal,
+        enabled=_enabled(signal),
+        request_timeout_seconds=_number(_first_set(signal, "TIMEOUT"), REQUEST_TIMEOUT_SECONDS),
+        protocol=_choice(_first_set(signal, "PROTOCOL"), Protocol.GRPC),
+        compression=_choice(_first_set(signal, "COMPRESSION"), Compression.NONE),
+    )
+
+
+def find_target(delivery: Delivery, collector: Collector | None) -> Target | None:
     """Return where to export, or None if that is switched off or nothing names an endpoint."""
-    if not settings.enabled:
+    if not delivery.enabled:
         return None
-    if _get(_first_set("ENDPOINT")):
+    if _get(_first_set(delivery.signal, "ENDPOINT")):
         return Target()
     if collector is None:
         return None
     scheme = urlsplit(collector.endpoint).scheme if "://" in collector.endpoint else ""
     insecure = {"http": True, "https": False}.get(scheme, collector.insecure)
-    if settings.protocol is Protocol.HTTP:
-        return Target(_http_url(collector.endpoint, scheme, insecure=insecure))
-    if not scheme and _get(_first_set("INSECURE")):
+    if delivery.protocol is Protocol.HTTP:
+        return Target(_http_url(delivery.signal, collector.endpoint, scheme, insecure=insecure))
+    if not scheme and _get(_first_set(delivery.signal, "INSECURE")):
         return Target(collector.endpoint)
     return Target(collector.endpoint, insecure)
 
 
-def _http_url(endpoint: str, scheme: str, *, insecure: bool) -> str:
+def _http_url(signal: Signal, endpoint: str, scheme: str, *, insecure: bool) -> str:
+    """The URL of one signal; a file that names another signal's means that receiver all the same."""
     url = endpoint if scheme else f"{'http' if insecure else 'https'}://{endpoint}"
-    return url if url.endswith(_HTTP_PATH) else url.rstrip("/") + _HTTP_PATH
+    for each in Signal:
+        url = url.removesuffix(f"/v1/{each.lower()}")
+    return f"{url.rstrip('/')}/v1/{signal.lower()}"
 
 
-def _enabled() -> bool:
+def _enabled(signal: Signal) -> bool:
     if _get("OTEL_SDK_DISABLED").lower() == "true":
         return False
-    names = [name.strip().lower() for name in _get("OTEL_METRICS_EXPORTER").split(",") if name.strip()]
+    variable = f"OTEL_{signal}_EXPORTER"
+    names = [name.strip().lower() for name in _get(variable).split(",") if name.strip()]
     # /metrics is there in any case, so that "prometheus" alone asks for no OTLP.
-    unknown = [name for name in names if name not in {"otlp", "none", "prometheus"}]
-    if unknown:
-        _warn("OTEL_METRICS_EXPORTER", ",".join(names), "otlp, prometheus or none", "otlp")
+    known = ("otlp", "prometheus", "none") if signal is Signal.METRICS else ("otlp", "none")
+    if not set(names) <= set(known):
+        _warn(variable, ",".join(names), f"{', '.join(known[:-1])} or {known[-1]}", "otlp")
         return True
     return not names or "otlp" in names
 
 
-def _first_set(suffix: str) -> str:
-    """Return the variable for metrics alone if it is set, else the one for all signals."""
-    specific = f"OTEL_EXPORTER_OTLP_METRICS_{suffix}"
+def _first_set(signal: Signal, suffix: str) -> str:
+    """Return the variable for this signal alone if it is set, else the one for all signals."""
+    specific = f"OTEL_EXPORTER_OTLP_{signal}_{suffix}"
     return specific if _get(specific) else f"OTEL_EXPORTER_OTLP_{suffix}"
 
 

@@ -8,15 +8,19 @@ from structlog.testing import capture_logs
 from extproc.policy.plan import Collector
 from extproc.telemetry.settings import (
     Compression,
+    Delivery,
     Protocol,
     Settings,
+    Signal,
     Target,
     Temporality,
     find_target,
+    read_delivery,
     read_settings,
 )
 
 DEFAULTS = Settings(
+    signal=Signal.METRICS,
     enabled=True,
     interval_seconds=60.0,
     export_timeout_seconds=30.0,
@@ -62,6 +66,7 @@ def test_everything_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "DELTA",
     }
     expected = Settings(
+        signal=Signal.METRICS,
         enabled=True,
         interval_seconds=5.0,
         export_timeout_seconds=2.0,
@@ -160,3 +165,49 @@ def test_insecure_in_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_endpoint() -> None:
     """Nothing names an endpoint: there is no export."""
     assert find_target(read_settings(), None) is None
+
+
+def test_logs_have_their_own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of logs alone wins over what is said of all signals, and metrics do not hear of it."""
+    variables = {
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "7",
+        "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "1.5",
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION": "gzip",
+    }
+    settings, warnings = _read(monkeypatch, variables)
+    expected = Delivery(
+        Signal.LOGS, enabled=True, request_timeout_seconds=1.5, protocol=Protocol.HTTP, compression=Compression.GZIP
+    )
+    assert expected == read_delivery(Signal.LOGS)
+    assert ([], 7.0, Protocol.GRPC) == (warnings, settings.request_timeout_seconds, settings.protocol)
+
+
+@pytest.mark.parametrize(
+    ("value", "enabled", "warning"),
+    [
+        ("none", False, []),
+        ("otlp", True, []),
+        ("prometheus", True, ["OTEL_LOGS_EXPORTER: expected otlp or none, got 'prometheus'; using otlp"]),
+    ],
+)
+def test_logs_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, *, enabled: bool, warning: list[str]) -> None:
+    """Logs have a switch of their own."""
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", value)
+    with capture_logs() as logs:
+        delivery = read_delivery(Signal.LOGS)
+    assert (enabled, warning) == (delivery.enabled, [line["event"] for line in logs])
+
+
+@pytest.mark.parametrize(
+    ("collector", "url"),
+    [
+        ("otel:4318", "https://otel:4318/v1/logs"),
+        ("http://otel:4318", "http://otel:4318/v1/logs"),
+        ("http://otel/otlp/v1/metrics", "http://otel/otlp/v1/logs"),
+    ],
+)
+def test_file_target_of_logs(monkeypatch: pytest.MonkeyPatch, collector: str, url: str) -> None:
+    """Logs go to the same receiver as metrics, under their own path."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    assert Target(url) == find_target(read_delivery(Signal.LOGS), Collector(collector))
