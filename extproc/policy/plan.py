@@ -15,9 +15,10 @@ ANY_PATH = "*"
 
 
 class SpansMode(StrEnum):
-    """Whose spans carry the tags: Envoy's own."""
+    """Whose spans carry the tags: Envoy's own, or ours where Envoy's can't be used."""
 
     ANNOTATE = "annotate"
+    EMIT = "emit"
 
 
 class Operator(StrEnum):
@@ -163,6 +164,18 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """What makes a response worth a span although its trace was not sampled: either condition is enough.
+
+    `statuses` are the lowest and the highest status code, inclusive; `over_seconds` is a duration to be exceeded. None
+    is no condition.
+    """
+
+    statuses: tuple[int, int] | None = None
+    over_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """One policy, or the default decision (`index` -1, matching everything).
 
@@ -178,6 +191,7 @@ class Policy:
     exclude: Match = field(default_factory=Match)
     tags: tuple[Tag, ...] = ()
     span_name: str | None = None
+    keep: Keep | None = None
     audit: bool = False
 
     @property
