@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from extproc.engine import sample, wire
+from extproc.engine.audit import Auditor
 from extproc.engine.enrich import Tags
 from extproc.engine.match import Index
 from extproc.engine.outcome import Phase, Reason
@@ -12,7 +13,7 @@ from extproc.engine.request import Request
 from extproc.engine.sample import Decision
 from extproc.engine.scan import Scanner, TagValue
 from extproc.engine.tracecontext import RANDOMNESS_BITS, TraceContext, randomness, trace_randomness
-from extproc.policy.plan import DEFAULT_POLICY, Plan, Policy, TagSource
+from extproc.policy.plan import DEFAULT_POLICY, Audit, Plan, Policy, TagSource
 
 FORCE_TRACE = wire.Mutation(set_headers=(("x-envoy-force-trace", "true"),), clear_route_cache=True)
 """Makes Envoy decide again on a trace that it has begun unsampled, and keep it."""
@@ -39,16 +40,28 @@ class Prepared:
 
     Attributes:
         kept, dropped: what becomes of a new trace.
+        auditor: what audit records of its requests need, None where it has none.
     """
 
-    __slots__ = ("_others", "dropped", "kept", "path_template", "policy", "respects_parent", "sampler", "tags")
+    __slots__ = (
+        "_others",
+        "auditor",
+        "dropped",
+        "kept",
+        "path_template",
+        "policy",
+        "respects_parent",
+        "sampler",
+        "tags",
+    )
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, audit: Audit | None) -> None:
         self.policy = policy
         self.path_template = policy.path_template
         self.sampler = policy.sampler
         self.respects_parent = policy.sampler.respect_parent
         self.tags = Tags(policy)
+        self.auditor = Auditor(policy, audit.user_tag) if policy.audit and audit is not None else None
         reason = Reason.POLICY if policy.index >= 0 else Reason.DEFAULT
         self.kept = self._verdict(Decision(sampled=True, reason=reason))
         self.dropped = self._verdict(Decision(sampled=False, reason=reason))
@@ -116,8 +129,8 @@ class Decider:
         self._enabled = plan.enabled
         self._draw = draw
         self._index = Index(plan.policies)
-        self._prepared = [Prepared(policy) for policy in plan.policies]
-        self._default = Prepared(plan.default)
+        self._prepared = [Prepared(policy, plan.audit) for policy in plan.policies]
+        self._default = Prepared(plan.default, plan.audit)
         self.reads_responses = any(prepared.tags.in_response for prepared in (*self._prepared, self._default))
         self.response_scanner = Scanner({":status"})
         self.scanner = Scanner(_ALWAYS.union(*map(_headers, (*plan.policies, plan.default))))

@@ -68,6 +68,17 @@ class Tags:
         return b"".join([encode(received) for encode in self._response])
 
 
+def value_of(tag: Tag, path: PathPattern | None) -> _Read:
+    """A function to the value that this tag has on a span: transformed, and its default where there is none."""
+    read = _transformed(_reader(tag, path), tag.transform)
+
+    def value(received: Received) -> TagValue | None:
+        found = read(received)
+        return tag.default if found is None else found
+
+    return value
+
+
 def _entry(tag: Tag) -> tuple[Callable[[TagValue], bytes], bytes]:
     """How a value of this tag is encoded, and what stands for a missing one."""
     encode = wire.tag_encoder(tag.name)

@@ -10,14 +10,14 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from extproc.engine.exchange import Engine, Exchange
-from extproc.engine.outcome import StreamError
+from extproc.engine.outcome import Outcome, StreamError
 from extproc.server import timings
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
@@ -110,8 +110,15 @@ class Service:
         outcome = exchange.finish(perf_counter(), shutdown=self._ending)
         if outcome is not None:
             self._recorder.request(outcome)
+        if exchange.audited is not None:
+            self._audit(exchange, outcome)
         for kind in exchange.errors:
             self._count(kind, exchange.failure)
+
+    def _audit(self, exchange: Exchange, outcome: Outcome | None) -> None:
+        record = exchange.audit(outcome, time(), shutdown=self._ending)
+        if record is not None:
+            self._recorder.audit(record)
 
     def _count(self, kind: StreamError, failure: Exception | None) -> None:
         """Count an error and log where it came from, but not its message, which may quote what a client sent."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from operator import add, sub
 
+from extproc.engine.audit import AuditRecord
 from extproc.telemetry.instruments import AttributeSet
 
 
@@ -27,7 +28,8 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What was recorded between two calls of `Recorder.collect`: only the points that changed, by metric name."""
+    """What was recorded between two calls of `Recorder.collect`; of metrics only the points that changed, by name."""
 
     numbers: dict[str, dict[AttributeSet, int]] = field(default_factory=dict)
     histograms: dict[str, dict[AttributeSet, Distribution]] = field(default_factory=dict)
+    audit: list[AuditRecord] = field(default_factory=list)

@@ -149,10 +149,10 @@ STREAM_ERRORS = _counter(
 )
 EXPORT_DROPPED = _counter(
     "extproc.export.dropped",
-    "{data_point}",
-    "Data points that an OTLP export did not deliver.",
+    "{item}",
+    "Data points and audit records that were not delivered.",
     "signal",
-    known=_each("signal", ("metrics",)),
+    known=_each("signal", ("metrics", "audit")),
 )
 WORKER_RESTARTS = _counter(
     "extproc.worker.restarts", "{restart}", "Worker processes started again after they died.", known=((),)

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
+from extproc.engine.audit import AuditRecord
 from extproc.engine.outcome import BOUNDED, Outcome, Phase, StreamError
 from extproc.policy.plan import ANY_PATH
 from extproc.telemetry import instruments
@@ -25,6 +26,9 @@ from extproc.telemetry.instruments import (
 
 ROW_LIMIT: Final = 20_000
 """Combinations of an Outcome's bounded fields that are remembered; past it all are forgotten and looked up anew."""
+
+AUDIT_LIMIT: Final = 10_000
+"""Audit records that are kept until they are collected; more are dropped and counted."""
 
 _FIRST_ERROR_STATUS: Final = 400
 
@@ -60,9 +64,12 @@ class Recorder:
     Args:
         limit: Attribute sets per metric, the overflow set among them.
         row_limit: See ROW_LIMIT.
+        audit_limit: See AUDIT_LIMIT.
     """
 
-    def __init__(self, *, limit: int = CARDINALITY_LIMIT, row_limit: int = ROW_LIMIT) -> None:
+    def __init__(
+        self, *, limit: int = CARDINALITY_LIMIT, row_limit: int = ROW_LIMIT, audit_limit: int = AUDIT_LIMIT
+    ) -> None:
         self._limit = limit
         self._row_limit = row_limit
         self._rows: dict[tuple[object, ...], _Row] = {}
@@ -75,6 +82,9 @@ class Recorder:
                 self._numbers[instrument.name] = {}
         self._connections = self._number(instruments.ACTIVE_CONNECTIONS)
         self._messages = {phase: self._histogram(instruments.MESSAGE_DURATION, phase.value) for phase in Phase}
+        self._audit: list[AuditRecord] = []
+        self._audit_limit = audit_limit
+        self._audit_dropped = self._number(instruments.EXPORT_DROPPED, "audit")
         self._stream_errors = {kind: self._number(instruments.STREAM_ERRORS, kind.value) for kind in StreamError}
 
     def request(self, outcome: Outcome) -> None:
@@ -109,13 +119,21 @@ class Recorder:
         """Count a stream that was answered 'continue unchanged'."""
         self._stream_errors[kind].value += 1
 
+    def audit(self, record: AuditRecord) -> None:
+        """Keep an audit record for the next `collect`."""
+        if len(self._audit) < self._audit_limit:
+            self._audit.append(record)
+        else:
+            self._audit_dropped.value += 1
+
     def connections(self, change: int) -> None:
         """Count downstream connections: +1 for one that appeared, -1 for one that is gone."""
         self._connections.value += change
 
     def collect(self) -> Delta:
         """Return what was recorded since the last call, and start again from nothing."""
-        delta = Delta()
+        delta = Delta(audit=self._audit)
+        self._audit = []
         for name, numbers in self._numbers.items():
             changed = {key: change for key, cell in numbers.items() if (change := cell.take()) is not None}
             if changed:
