@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from threading import Thread
 
-from opentelemetry import propagate
+from opentelemetry import context, propagate
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
@@ -56,25 +56,20 @@ class Telemetry:
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
 
-    def serving(
-        self, name: str, headers: Mapping[str, str], attributes: Mapping[str, str]
-    ) -> AbstractContextManager[Span]:
+    @contextmanager
+    def serving(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, str]) -> Iterator[Span]:
         """The span of a request that came, in the trace that its headers name."""
-        return self._tracer.start_as_current_span(
-            name,
-            propagate.extract(headers),
-            SpanKind.SERVER,
-            attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        token = context.attach(propagate.extract(headers))
+        try:
+            with self._span(name, SpanKind.SERVER, attributes) as span:
+                yield span
+        finally:
+            context.detach(token)
 
     @contextmanager
     def calling(self, name: str, attributes: Mapping[str, str | int]) -> Iterator[tuple[Span, dict[str, str]]]:
         """The span of a request to another service, and the headers that tell it of this trace."""
-        with self._tracer.start_as_current_span(
-            name, None, SpanKind.CLIENT, attributes, record_exception=False, set_status_on_exception=False
-        ) as span:
+        with self._span(name, SpanKind.CLIENT, attributes) as span:
             headers: dict[str, str] = {}
             propagate.inject(headers)
             yield span, headers
@@ -100,6 +95,12 @@ class Telemetry:
         for flush in flushes:
             flush.join(_FLUSH_SECONDS)
 
+    def _span(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
+        # Errors are recorded by hand: frameworks answer with exceptions, not all of which are errors.
+        return self._tracer.start_as_current_span(
+            name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+        )
+
 
 def record_error(span: Span, error_type: str, error: Exception | None = None) -> None:
     """Mark a span as failed, with what was raised if anything was. `error_type` is one of few words."""
@@ -115,14 +116,18 @@ def from_environment() -> Telemetry:
     # Once more the environment, which should win over what the code gives.
     resource = Resource.create(ours).merge(OTELResourceDetector().detect())
     tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-    if _setting("TRACES", "ENDPOINT"):
+    if _exports("TRACES"):
         spans = HttpSpanExporter() if _over_http("TRACES") else GrpcSpanExporter()
         tracers.add_span_processor(BatchSpanProcessor(spans))
     readers = []
-    if _setting("METRICS", "ENDPOINT"):
+    if _exports("METRICS"):
         metrics = HttpMetricExporter() if _over_http("METRICS") else GrpcMetricExporter()
         readers.append(PeriodicExportingMetricReader(metrics))
     return Telemetry(tracers, MeterProvider(readers, resource, shutdown_on_exit=False))
+
+
+def _exports(signal: str) -> bool:
+    return os.environ.get(f"OTEL_{signal}_EXPORTER", "otlp") == "otlp" and bool(_setting(signal, "ENDPOINT"))
 
 
 def _over_http(signal: str) -> bool:
