@@ -99,7 +99,7 @@ def _ext_proc(cluster: str) -> dict[str, object]:
             "mutation_rules": {"allow_envoy": True},
             "metadata_options": {"receiving_namespaces": {"untyped": ["extproc"]}},
             "request_attributes": ["xds.cluster_name", "source.address"],
-            "response_attributes": ["response.flags", "upstream.address"],
+            "response_attributes": ["response.flags", "response.code_details", "upstream.address"],
             "processing_mode": {"response_trailer_mode": "SEND"},
         },
     }

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from extproc.engine import access_log_pb2 as pb
-from extproc.engine.flags import error_flag
+from extproc.engine.flags import error_name
 from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Reason
 from extproc.engine.wire import NAMESPACE, RECORD, UnreadableError
 from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY
@@ -85,7 +85,7 @@ def _outcome(entry: pb.Entry, record: Struct) -> Outcome:
         reason=_REASONS.get(decided["reason"].string_value) if "reason" in decided else None,
         sampled=decided["sampled"].bool_value if "sampled" in decided else False,
         upstream_port=common.upstream_remote_address.socket_address.port_value,
-        error_type=_error_type(status, common.response_flags),
+        error_type=_error_type(status, common.response_flags, response.response_code_details),
         duration_seconds=duration,
         upstream_seconds=received - sent if received is not None and sent is not None else None,
         downstream_seconds=duration if status else None,
@@ -102,6 +102,8 @@ def _seconds(common: pb.Common, name: str) -> float | None:
     return span.seconds + span.nanos / 1e9
 
 
-def _error_type(status: int, flags: pb.ResponseFlags) -> str | None:
+def _error_type(status: int, flags: pb.ResponseFlags, details: str) -> str | None:
     bits = sum(1 << found.number - 1 for found, _ in flags.ListFields())
-    return error_flag(bits) or (None if status and status < _SERVER_ERROR else "5xx" if status else "stream_reset")
+    return error_name(bits, details) or (
+        None if status and status < _SERVER_ERROR else "5xx" if status else "stream_reset"
+    )

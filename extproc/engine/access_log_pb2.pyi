@@ -182,12 +182,14 @@ class Request(_message.Message):
     def __init__(self, request_method: _Optional[_Union[Method, str]] = ..., scheme: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., user_agent: _Optional[str] = ..., request_body_bytes: _Optional[int] = ...) -> None: ...
 
 class Response(_message.Message):
-    __slots__ = ("response_code", "response_body_bytes")
+    __slots__ = ("response_code", "response_body_bytes", "response_code_details")
     RESPONSE_CODE_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_BODY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_CODE_DETAILS_FIELD_NUMBER: _ClassVar[int]
     response_code: _wrappers_pb2.UInt32Value
     response_body_bytes: int
-    def __init__(self, response_code: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ..., response_body_bytes: _Optional[int] = ...) -> None: ...
+    response_code_details: str
+    def __init__(self, response_code: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ..., response_body_bytes: _Optional[int] = ..., response_code_details: _Optional[str] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("common_properties", "request", "response")

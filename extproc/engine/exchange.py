@@ -7,7 +7,6 @@ from extproc.engine import wire
 from extproc.engine.audit import Audited, AuditRecord
 from extproc.engine.decide import Decider, Prepared
 from extproc.engine.enrich import Received
-from extproc.engine.flags import error_flag
 from extproc.engine.order import LEGAL, START, State
 from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Phase, Reason, StreamError
 from extproc.engine.request import Request, method_label
@@ -130,7 +129,7 @@ class Exchange:
         if self._started_at is None or self._logged:
             return None
         request, decision, prepared = self._request, self._decision, self._prepared
-        status, flags, port = self._read_response()
+        status, error, port = self._read_response()
         upstream = downstream = None
         if self._responded_at is not None and self.answered_at is not None:
             upstream = self._responded_at - self.answered_at
@@ -145,7 +144,7 @@ class Exchange:
             decision.reason if decision else Reason.DEFAULT,
             decision.sampled if decision else False,
             port,
-            _error_type(status, flags, shutdown=shutdown),
+            _error_type(status, error, shutdown=shutdown),
             now - self._started_at,
             upstream,
             downstream,
@@ -164,8 +163,8 @@ class Exchange:
             return None
         if outcome is not None:
             return self.audited.record(unix_seconds, outcome.status_code, outcome.error_type)
-        status, flags, _ = self._read_response()
-        return self.audited.record(unix_seconds, status, _error_type(status, flags, shutdown=shutdown))
+        status, error, _ = self._read_response()
+        return self.audited.record(unix_seconds, status, _error_type(status, error, shutdown=shutdown))
 
     def _answer(self, data: bytes, content: Head | wire.Message | None, now: float) -> bytes:
         if self.phase is Phase.RESPONSE_HEADERS:
@@ -217,24 +216,24 @@ class Exchange:
             self.audited.answered(received)
         return b"" if decision.reason is Reason.DISABLED else wire.metadata(prepared.tags.of_response(received))
 
-    def _read_response(self) -> tuple[int, int, int]:
-        """Status, response flags and the upstream's port; 0 for what is not known."""
+    def _read_response(self) -> tuple[int, str | None, int]:
+        """Status, what Envoy says went wrong, and the upstream's port; 0 and None for what is not known."""
         if self._response is None:
-            return 0, 0, 0
+            return 0, None, 0
         try:
             _, head = wire.read(self._response, self._decider.response_scanner)
         except wire.UnreadableError:
             self.errors.append(StreamError.UNREADABLE)
-            return 0, 0, 0
+            return 0, None, 0
         except Exception as error:  # noqa: BLE001  as in `receive`
             self.failure = error
             self.errors.append(StreamError.INTERNAL)
-            return 0, 0, 0
+            return 0, None, 0
         if not isinstance(head, Head):
             self.errors.append(StreamError.PROTOCOL)
-            return 0, 0, 0
+            return 0, None, 0
         attributes = head.attributes
-        return _STATUSES.get(head.headers.get(":status", ""), 0), attributes.flags, attributes.upstream_port
+        return _STATUSES.get(head.headers.get(":status", ""), 0), attributes.error, attributes.upstream_port
 
     def _on_piece(self, message: Head | wire.Message | None) -> bytes:
         """A piece of body, or trailers."""
@@ -246,7 +245,7 @@ class Exchange:
         return wire.continue_reply(self.phase)
 
 
-def _error_type(status: int, flags: int, *, shutdown: bool) -> str | None:
+def _error_type(status: int, error: str | None, *, shutdown: bool) -> str | None:
     if not status:
         return "server_shutdown" if shutdown else "stream_reset"
-    return error_flag(flags) or ("5xx" if status >= _SERVER_ERROR else None)
+    return error or ("5xx" if status >= _SERVER_ERROR else None)

@@ -1,4 +1,4 @@
-"""Envoy's response flags: the number in the attribute `response.flags`, and the names that access logs print."""
+"""What Envoy says went wrong: response flags, as in the attribute `response.flags`, and `response.code_details`."""
 
 # Bit by bit, as in Envoy's envoy/stream_info/stream_info.h; names as documented for %RESPONSE_FLAGS%.
 _NAMES = (
@@ -6,6 +6,12 @@ _NAMES = (
     "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
 )  # fmt: skip
 _NO_ERRORS = frozenset({"DI", "RFCF"})  # an injected delay, a response from the cache
+_RBAC_DENIAL = "rbac_access_denied"  # the RBAC filter has no flag; the rest of its details names the policy
+
+
+def error_name(flags: int, details: str) -> str | None:
+    """The name of the first flag that stands for an error, else `rbac_access_denied` for such details, or None."""
+    return error_flag(flags) or (_RBAC_DENIAL if details.startswith(_RBAC_DENIAL) else None)
 
 
 def error_flag(flags: int) -> str | None:

@@ -44,8 +44,9 @@ class Outcome(NamedTuple):
 
     Every field but the times is bounded by the policy file, by Envoy's configuration or by HTTP itself: `method` is
     one of HTTP's or `_OTHER`, `path` a template, `status_code` 0 where no response was seen.
-    `error_type` is None for a request that went well, else one of Envoy's response flags (`UF`, `UT`, …), `5xx`,
-    `stream_reset` (the stream ended without response headers) or `server_shutdown` (we had to end it).
+    `error_type` is None for a request that went well, else one of Envoy's response flags (`UF`, `UT`, …),
+    `rbac_access_denied`, `5xx`, `stream_reset` (the stream ended without response headers) or `server_shutdown` (we
+    had to end it).
     `reason` is None where nobody decided, because Envoy asked nobody or went on without an answer.
     Measures come last, so that `outcome[:BOUNDED]` is the rest. Times are seconds; `upstream_seconds` and
     `downstream_seconds` are None where no response headers arrived. Bytes are those of bodies, `attempts` are requests

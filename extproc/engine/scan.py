@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from extproc.engine.flags import error_name
+
 TagValue = str | float
 
 ATTRIBUTES_KEY = "envoy.filters.http.ext_proc"
@@ -52,10 +54,11 @@ class Attributes:
         client: address and port of the downstream connection, None where Envoy did not send them.
         service: the upstream cluster's name, "" where Envoy did not send it.
         service_key: the same as it is compared: `_` and `-` are alike.
-        upstream_port, flags: of a response: the upstream's port, and Envoy's response flags; 0 where unknown.
+        upstream_port: of a response, 0 where unknown.
+        error: what Envoy says went wrong with a response, None if nothing did.
     """
 
-    __slots__ = ("client", "flags", "service", "service_key", "upstream_port", "values")
+    __slots__ = ("client", "error", "service", "service_key", "upstream_port", "values")
 
     def __init__(self, values: dict[str, TagValue]) -> None:
         self.values = values
@@ -64,7 +67,8 @@ class Attributes:
         self.service_key = service_key(self.service)
         self.upstream_port = _port(self.text("upstream.address"))
         flags = values.get("response.flags")
-        self.flags = int(flags) if isinstance(flags, float) and math.isfinite(flags) else 0
+        bits = int(flags) if isinstance(flags, float) and math.isfinite(flags) else 0
+        self.error = error_name(bits, self.text("response.code_details"))
 
     def text(self, name: str) -> str:
         """A string attribute, "" where there is none."""

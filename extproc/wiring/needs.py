@@ -15,7 +15,7 @@ SPAN_NAME = "span_name"
 """The key in it that names the span."""
 
 _REQUEST_ATTRIBUTES = ("xds.cluster_name", "source.address")
-_RESPONSE_ATTRIBUTES = ("response.flags", "upstream.address")
+_RESPONSE_ATTRIBUTES = ("response.flags", "response.code_details", "upstream.address")
 
 _FORMAT_SAFE = re.compile(r"[\w.-]+", re.ASCII)
 """Names that can stand in a `%DYNAMIC_METADATA(...)%` format, which only numbers need."""

@@ -151,6 +151,16 @@ def test_errors_are_named_as_in_envoys_documentation(status: int, flags: dict[st
     assert error == one(status=status, response_flags=data.ResponseFlags(**flags)).error_type
 
 
+def test_a_denial_is_named_by_its_details() -> None:
+    """The RBAC filter has no flag."""
+    sent = pb_log.StreamAccessLogsMessage.FromString(message(common(), status=403))
+    sent.http_logs.log_entry[0].response.MergeFromString(
+        bytes(data.HttpResponseProperties(response_code_details="rbac_access_denied_matched_policy[none]"))
+    )
+    (outcome,) = access_log.read(sent.SerializeToString()).outcomes
+    assert "rbac_access_denied" == outcome.error_type
+
+
 def test_no_upstream() -> None:
     """A local reply has no upstream latency, and one without a cluster an unknown service."""
     outcome = one(time_to_first_upstream_rx_byte=None, upstream_cluster="", upstream_remote_address=None, status=503)

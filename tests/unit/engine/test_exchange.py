@@ -99,6 +99,23 @@ def test_error_type(status: str, flags: int, error: str | None) -> None:
     assert error == outcome.error_type
 
 
+@pytest.mark.parametrize(
+    ("flags", "details", "error"),
+    [
+        (0, "rbac_access_denied_matched_policy[none]", "rbac_access_denied"),
+        (0, "rbac_access_denied_matched_policy[who knows]", "rbac_access_denied"),
+        (0, "via_upstream", None),
+        (0x1000, "rbac_access_denied_matched_policy[none]", "UAEX"),
+    ],
+)
+def test_a_denial(flags: int, details: str, error: str | None) -> None:
+    """What the RBAC filter denies has no flag: its details tell, without the policy that they name."""
+    attributes: dict[str, str | float] = {"response.flags": float(flags), "response.code_details": details}
+    outcome = run(REQUEST, response_headers({":status": "403"}, attributes)).finish(5.0)
+    assert outcome is not None
+    assert error == outcome.error_type
+
+
 def test_a_response_without_its_request() -> None:
     """Where Envoy was told not to send request headers, the request still counts, with what is known."""
     outcome = run(OK).finish(2.0)

@@ -71,7 +71,8 @@ def test_attributes_are_asked_for_by_direction() -> None:
         for name in ("response.code", "xds.route_name", "upstream.address", "xds.route_name")
     )
     assert ("xds.cluster_name", "source.address", "xds.route_name") == request_attributes(_plan(tags))
-    assert ("response.flags", "upstream.address", "response.code") == response_attributes(_plan(tags))
+    always = ("response.flags", "response.code_details", "upstream.address")
+    assert (*always, "response.code") == response_attributes(_plan(tags))
 
 
 def test_metadata_of_other_filters() -> None:
