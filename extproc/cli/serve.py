@@ -12,6 +12,7 @@ from extproc.server.address import Address, expand, parse
 from extproc.server.listen import ListenError
 from extproc.server.process import Process, Settings
 from extproc.server.tls import TlsError, TlsFiles
+from extproc.telemetry.audit import AuditError
 
 _ADDRESS = "ADDR"
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -93,7 +94,7 @@ def command(
     except PolicyError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    except (ListenError, TlsError) as error:
+    except (AuditError, ListenError, TlsError) as error:
         raise click.ClickException(str(error)) from error
 
 

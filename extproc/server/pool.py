@@ -1,12 +1,16 @@
 """The workers as the supervisor sees them: one in its own process, or several in processes of their own."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 from extproc.policy.plan import Plan
 from extproc.server.address import Address
 from extproc.server.worker import Worker, WorkerSettings
-from extproc.telemetry.store import Store
+from extproc.telemetry.delta import Delta
+
+Receive = Callable[[Delta, str], None]
+"""Takes what a worker recorded, and the worker's name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,7 +23,7 @@ class PoolSettings:
 
 
 class Pool(Protocol):
-    """All workers together. What they record goes to the Store that the pool was made with."""
+    """All workers together. What they record goes to the Receive that the pool was made with."""
 
     @property
     def ready(self) -> bool:
@@ -37,10 +41,10 @@ class Pool(Protocol):
         """Have every worker serve new requests by `plan`."""
 
     async def collect(self) -> None:
-        """Bring the Store up to date, waiting half a second at most for a worker that is slow."""
+        """Hand over what was recorded until now, waiting half a second at most for a worker that is slow."""
 
     async def drain(self, grace_seconds: float) -> None:
-        """Stop every worker without failing a request, and bring the Store up to date."""
+        """Stop every worker without failing a request, and hand over what was recorded."""
 
     def kill(self) -> None:
         """Stop every worker at once."""
@@ -51,9 +55,9 @@ class LocalPool:
 
     _SOURCE = "0"
 
-    def __init__(self, settings: PoolSettings, store: Store) -> None:
+    def __init__(self, settings: PoolSettings, receive: Receive) -> None:
         self._settings = settings.workers[0]
-        self._store = store
+        self._receive = receive
         self._worker: Worker | None = None
         self.ready = False
 
@@ -72,7 +76,7 @@ class LocalPool:
     async def collect(self) -> None:
         """See Pool."""
         if self._worker is not None:
-            self._store.add(self._worker.collect(), self._SOURCE)
+            self._receive(self._worker.collect(), self._SOURCE)
 
     async def drain(self, grace_seconds: float) -> None:
         """See Pool."""

@@ -15,11 +15,14 @@ from extproc.server.admin import Admin, is_loopback
 from extproc.server.listen import release
 from extproc.server.logs import get_logger
 from extproc.server.policy_view import policy_view
-from extproc.server.pool import LocalPool, Pool, PoolSettings
+from extproc.server.pool import LocalPool, Pool, PoolSettings, Receive
 from extproc.server.process_pool import ProcessPool
 from extproc.server.reload import PolicyFile
 from extproc.server.tls import TlsFiles
 from extproc.server.worker import WorkerSettings
+from extproc.telemetry.audit import open_sink
+from extproc.telemetry.audit_log import AuditLog
+from extproc.telemetry.delta import Delta
 from extproc.telemetry.export import Exporter
 from extproc.telemetry.instruments import POLICY_RATIO, AttributeSet, attribute_set
 from extproc.telemetry.prometheus import render
@@ -48,7 +51,8 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = Store()
-        self._pool = _make_pool(settings, self._store)
+        self._audit = AuditLog(self._store)
+        self._pool = _make_pool(settings, self._store, self._receive)
         self._file = PolicyFile(settings.policy, self._store, self._apply)
         self._admin = Admin(self)
         self._exporter: Exporter
@@ -76,6 +80,7 @@ class Process:
 
         Raises:
             PolicyError: the policy file cannot be used.
+            AuditError: its audit records would have nowhere to go.
             ListenError: an address is taken.
             TlsError: a certificate file cannot be used.
         """
@@ -84,6 +89,8 @@ class Process:
         plan = await self._file.load()
         self._store.show(POLICY_RATIO.name, _ratios(plan))
         self._exporter = Exporter(self._store, plan.collector, plan.attributes)
+        if (sink := await asyncio.to_thread(open_sink, plan)) is not None:
+            self._audit.use(sink)
         runtime.settle()
         try:
             addresses = await self._pool.start(plan)
@@ -112,8 +119,21 @@ class Process:
             digest=plan.digest,
         )
 
+    def _receive(self, delta: Delta, source: str) -> None:
+        self._store.add(delta, source)
+        self._audit.put(delta.audit)
+
     async def _apply(self, plan: Plan) -> None:
-        await self._pool.swap(plan)
+        """A plan without `audit` leaves the place of the last one open, for requests that began under that."""
+        sink = await asyncio.to_thread(open_sink, plan)
+        try:
+            await self._pool.swap(plan)
+        except BaseException:
+            if sink is not None:
+                sink.close()
+            raise
+        if sink is not None:
+            self._audit.use(sink)
         self._store.show(POLICY_RATIO.name, _ratios(plan))
         self._exporter.reconfigure(plan.collector, plan.attributes)
 
@@ -123,7 +143,7 @@ class Process:
             await self._pool.collect()
 
     async def _drain(self, addresses: tuple[Address, ...]) -> None:
-        """Stop serving, then export what is left in what remains of the grace period."""
+        """Stop serving, then write and export what is left in what remains of the grace period."""
         loop, grace = asyncio.get_running_loop(), self._settings.grace_seconds
         deadline = loop.time() + grace
         get_logger().info("draining", grace_seconds=grace)
@@ -132,6 +152,7 @@ class Process:
             task.cancel()
         for address in addresses:
             release(address)
+        await self._audit.shutdown(max(0.1, (deadline - loop.time()) / 2))
         await self._exporter.shutdown(max(0.1, deadline - loop.time()))
         await self._admin.stop()
         get_logger().info("stopped")
@@ -163,7 +184,9 @@ def _ratios(plan: Plan) -> dict[AttributeSet, float]:
     return {attribute_set(POLICY_RATIO, policy.name): policy.sampler.probability for policy in policies}
 
 
-def _make_pool(settings: Settings, store: Store) -> Pool:
+def _make_pool(settings: Settings, store: Store, receive: Receive) -> Pool:
     workers = tuple(WorkerSettings(addresses, settings.tls) for addresses in settings.addresses)
     pool_settings = PoolSettings(workers, settings.log_level, settings.grace_seconds)
-    return LocalPool(pool_settings, store) if len(workers) == 1 else ProcessPool(pool_settings, store)
+    if len(workers) == 1:
+        return LocalPool(pool_settings, receive)
+    return ProcessPool(pool_settings, store, receive)

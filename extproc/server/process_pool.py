@@ -13,9 +13,10 @@ from extproc.server.address import Address
 from extproc.server.listen import ListenError
 from extproc.server.logs import get_logger
 from extproc.server.pipe import Collect, Failed, Start, Started, Swap
-from extproc.server.pool import PoolSettings
+from extproc.server.pool import PoolSettings, Receive
 from extproc.server.worker import WorkerSettings
 from extproc.server.worker_process import WorkerProcess
+from extproc.telemetry.delta import Delta
 from extproc.telemetry.instruments import WORKER_RESTARTS
 from extproc.telemetry.store import Store
 
@@ -39,11 +40,12 @@ class _Slot:
 
 
 class ProcessPool:
-    """Keeps one worker process per WorkerSettings alive."""
+    """Keeps one worker process per WorkerSettings alive. The Store hears of those that die."""
 
-    def __init__(self, settings: PoolSettings, store: Store) -> None:
+    def __init__(self, settings: PoolSettings, store: Store, receive: Receive) -> None:
         self._settings = settings
         self._store = store
+        self._receive = receive
         self._slots = [_Slot(number, worker) for number, worker in enumerate(settings.workers)]
         self._plan: Plan
         self._keeping: list[asyncio.Task[None]] = []
@@ -101,7 +103,7 @@ class ProcessPool:
     async def _launch(self, slot: _Slot) -> None:
         """Fill the slot with a new process that serves the present Plan."""
         plan = self._plan
-        slot.process = await WorkerProcess.spawn(functools.partial(self._store.add, source=str(slot.number)))
+        slot.process = await WorkerProcess.spawn(functools.partial(self._receive_from, slot))
         question = Start(slot.number, slot.settings, plan, self._settings.log_level, self._settings.grace_seconds)
         match await slot.process.ask(question, _START_SECONDS):
             case Started(addresses):
@@ -115,6 +117,9 @@ class ProcessPool:
             await slot.process.ask(Swap.of(self._plan), _SWAP_SECONDS)
         slot.serving = True
         get_logger().info("worker started", worker=slot.number, pid=slot.process.pid)
+
+    def _receive_from(self, slot: _Slot, delta: Delta) -> None:
+        self._receive(delta, str(slot.number))
 
     async def _keep(self, slot: _Slot) -> None:
         """Wait for the slot's process to end and fill the slot again, until the pool drains."""
