@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PRINTED := envoy/basic.yaml envoy/tracing.yaml
 
-.PHONY: help setup demo test lint proto envoy-files bench clean
+.PHONY: help setup demo test test-stack lint proto envoy-files dashboards bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -28,14 +28,22 @@ lint: setup ## ruff, ruff format and mypy
 test: lint ## lint, types, unit tests, integration tests with a real Envoy
 	$(BIN)/python -m pytest
 
+test-stack: setup ## tests with what has to be built first, from Go modules: minutes the first time
+	$(BIN)/python -m pytest tests/stack
+
 proto: setup ## regenerate the protobuf code from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. extproc/engine/wire.proto extproc/engine/access_log.proto
+	$(BIN)/python -m grpc_tools.protoc -Iproto/extproc/examples/users/v1 \
+		--python_out=examples --pyi_out=examples --grpc_python_out=examples users.proto
 
 envoy-files: setup ## print anew what `extproc envoy` prints of envoy/, by the command in each file's header
 	@for file in $(PRINTED); do \
 	  sed -n '/^#/!q;p' $$file > $$file.new && \
 	  sed -n '/^#/!q;s/^#   //p' $$file | PATH="$(BIN):$$PATH" sh >> $$file.new && mv $$file.new $$file || exit 1; \
 	done
+
+dashboards: setup ## build Grafana's dashboard anew
+	$(BIN)/python deploy/grafana/build.py deploy/grafana/dashboards/extproc.json
 
 bench: setup ## server CPU per request against a bare echo server, under the same Envoy
 	$(BIN)/python bench/overhead.py
