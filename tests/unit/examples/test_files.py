@@ -1,4 +1,4 @@
-"""The sample services' generated code."""
+"""The sample services as files: what is generated, and what they may import."""
 
 import subprocess
 import sys
@@ -17,3 +17,9 @@ def test_generated_code_is_up_to_date(tmp_path: Path) -> None:
     assert {name: (tmp_path / name).read_bytes() for name in names} == {
         name: (ROOT / "examples" / name).read_bytes() for name in names
     }
+
+
+def test_they_are_ordinary_services() -> None:
+    """Both programs can be imported where there is no extproc."""
+    code = "import sys; sys.modules['extproc'] = None; import http_service, grpc_service"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "examples", check=True)  # noqa: S603  our own command
