@@ -1,6 +1,6 @@
-"""Asks Jaeger for traces, over the HTTP API that its own UI uses.
+"""Asks Jaeger for traces, over `/api/traces`, which has been the same since Jaeger 1 and which other stores speak too.
 
-That is `/api/traces`: the newer `/api/v3/traces` takes no tags over HTTP, and traces by tag are what is wanted here.
+The newer `/api/v3/traces` takes no tags over HTTP in Jaeger 2.13, and its parameters were renamed in 2.20.
 """
 
 import os
