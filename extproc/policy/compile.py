@@ -8,6 +8,7 @@ from extproc.policy.plan import (
     Audit,
     AuditFile,
     Collector,
+    Keep,
     Match,
     Plan,
     Policy,
@@ -64,6 +65,7 @@ def _policy(policy: document.Policy, index: int, default: Sampler, tags: tuple[T
         exclude=_match(match.not_) if match and match.not_ else _EVERYTHING,
         tags=tags,
         span_name=policy.span_name,
+        keep=Keep(policy.keep.status, policy.keep.latency) if policy.keep else None,
         audit=policy.audit,
     )
 

@@ -43,6 +43,16 @@ Endpoint = Annotated[str, AfterValidator(fields.endpoint), Says("host:port or an
 FilePath = Annotated[str, AfterValidator(fields.file_path), Says("the path of a file", fields.AUDIT_FILE)]
 AuditBytes = Annotated[int, Field(ge=2**16), Says("a whole number of bytes from 65536", "16777216")]
 AuditBackups = Annotated[int, Field(ge=1, le=1000), Says("a whole number from 1 to 1000", "7")]
+Statuses = Annotated[
+    tuple[int, int],
+    PlainValidator(fields.status_range, json_schema_input_type=str | int),
+    Says("a status, a lower bound or a class of them", '">=500"'),
+]
+Latency = Annotated[
+    float,
+    PlainValidator(fields.duration_seconds, json_schema_input_type=str),
+    Says("a duration with its unit", '">2s"'),
+]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Says("a number from 0 to 1", "0.05")]
 
 
@@ -78,12 +88,12 @@ class Sampling(Model):
 
 
 class Spans(Model):
-    """Whose spans carry the tags."""
+    """Whose spans carry the tags: Envoy's, or our own."""
 
     says = Says("a mapping with mode", "{mode: annotate}")
 
-    mode: Annotated[Literal["annotate"], Says("annotate, the only mode this version has", "annotate")] = Field(
-        default="annotate", description="Annotate the spans that Envoy itself emits."
+    mode: Annotated[Literal["annotate", "emit"], Says("annotate or emit", "annotate")] = Field(
+        default="annotate", description="Annotate the spans that Envoy itself emits, or emit our own."
     )
 
 
@@ -249,6 +259,15 @@ class Audit(Model):
     user_tag: TagName | None = Field(default=None, description="The tag that says who the user is; absent: user_id.")
 
 
+class Keep(Model):
+    """What makes a response worth a span although its trace was not sampled; one condition is enough."""
+
+    says = Says("a mapping with status or latency", '{status: ">=500"}')
+
+    status: Statuses | None = Field(default=None, description="The status code: 503, '>500', '>=500' or 5xx.")
+    latency: Latency | None = Field(default=None, description="What the whole request takes longer than: '>2s'.")
+
+
 class Policy(Model):
     """Which requests, how their new traces are decided, and what their spans are tagged with."""
 
@@ -259,6 +278,7 @@ class Policy(Model):
     sampling: Sampling | None = Field(default=None, description="How new traces are decided; absent: as by default.")
     custom_tags: list[CustomTag] | None = Field(default=None, description="Tags beside those for every request.")
     span_name: SpanName | None = Field(default=None, description="The name of the span.")
+    keep: Keep | None = Field(default=None, description="Which responses get a span anyway, with spans.mode: emit.")
     audit: bool = Field(default=False, description="Write an audit record of each request.")
 
 

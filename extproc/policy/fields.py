@@ -17,12 +17,16 @@ AUDIT_FILE = "/var/log/extproc/audit.jsonl"
 LARGEST_EXACT_INTEGER = 2**53
 _LONGEST_TAG = 256
 _LARGEST_PORT = 65535
+_HIGHEST_STATUS = 599
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _HEADER = re.compile(r":?[!#$%&'*+.^_`|~0-9a-z-]+")
 _UNNAMED = re.compile(r"policies\[[0-9]+\]")
 _ATTRIBUTE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)+")
 _HEADER_MAPS = ("request.headers", "response.headers", "response.trailers")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_STATUS = re.compile(r"(>=|>|)([1-5][0-9][0-9])|([1-5])xx")
+_DURATION = re.compile(r"(?:>=|>|)([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
 
 
@@ -115,6 +119,28 @@ def file_path(text: str) -> str:
     if text.endswith("/"):
         raise FieldError("the path of a file", f"file: {text}audit.jsonl")
     return printable(text)
+
+
+def status_range(value: Any) -> tuple[int, int]:  # noqa: ANN401  any YAML value
+    """Lowest and highest of the status codes that `503`, `">500"`, `">=500"` or `5xx` means."""
+    found = _STATUS.fullmatch(str(value)) if isinstance(value, str | int) else None
+    if found is None or value == f">{_HIGHEST_STATUS}":
+        expected = f"a status from 100 to {_HIGHEST_STATUS}, a lower bound or a class of them"
+        raise FieldError(expected, 'status: ">=500", 503 or 5xx')
+    bound, code, hundreds = found.groups()
+    if hundreds:
+        return int(f"{hundreds}00"), int(f"{hundreds}99")
+    lowest = int(code) + (bound == ">")
+    return lowest, _HIGHEST_STATUS if bound else lowest
+
+
+def duration_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
+    """The seconds that `">2s"`, `">=500ms"` or `1m` means: to be exceeded, however it is written."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    seconds = float(found[1]) * _MILLISECONDS[found[2]] / 1000 if found else 0.0
+    if not seconds:
+        raise FieldError("a duration above zero with its unit: ms, s or m", 'latency: ">2s"')
+    return seconds
 
 
 def attribute_value(value: Any) -> str:  # noqa: ANN401  any YAML value

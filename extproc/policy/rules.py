@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from extproc.policy.audit_rules import audit_findings
-from extproc.policy.document import Sampling, by_key
+from extproc.policy.document import Sampling, Spans, Tracing, by_key
 from extproc.policy.problems import Finding, Path, sentence, shown
 from extproc.policy.tag_rules import tag_findings
 from extproc.policy.yaml_tree import Tree
 
 _PLAIN_SAMPLERS = ("always_on", "always_off")
 _SAMPLING_KEYS = by_key(Sampling).keys()
+_TRACING_KEYS = by_key(Tracing).keys()
+_SPANS_KEYS = by_key(Spans).keys()
 _ROOT: Path = ("tracing",)
 
 
@@ -24,10 +26,12 @@ def findings(tree: Tree) -> Iterator[Finding]:
     yield from _sampling(tracing, _ROOT)
     yield from tag_findings(tracing, _ROOT, tree, captures=None)
     yield from audit_findings(tracing, _ROOT)
+    annotates = _annotates(tracing)
     names: dict[str, Path] = {}
     for policy, path in mappings(tracing.get("policies"), (*_ROOT, "policies")):
         yield from _name(policy, path, names, tree)
         yield from _sampling(policy, path)
+        yield from _keep(policy, path, annotates=annotates)
         match = mapping(policy.get("match"))
         yield from _conditions(match, (*path, "match"), tree)
         yield from _conditions(mapping(match.get("not")), (*path, "match", "not"), tree)
@@ -72,6 +76,22 @@ def _sampling(parent: dict[str, Any], path: Path) -> Iterator[Finding]:
         yield Finding((*path, "ratio"), message)
     elif "policy" not in raw and "ratio" not in raw:
         yield Finding((*path, "policy"), sentence("policy or ratio", "nothing", "policy: always_on"))
+
+
+def _annotates(tracing: dict[str, Any]) -> bool:
+    """Whether spans are Envoy's, unless `spans` has a mistake of its own or may be misspelt."""
+    spans = tracing.get("spans", {})
+    known = isinstance(spans, dict) and spans.keys() <= _SPANS_KEYS and tracing.keys() <= _TRACING_KEYS
+    return known and spans.get("mode", "annotate") == "annotate"
+
+
+def _keep(policy: dict[str, Any], path: Path, *, annotates: bool) -> Iterator[Finding]:
+    keep = policy.get("keep")
+    path = (*path, "keep")
+    if annotates and "keep" in policy:
+        yield Finding(path, sentence("spans.mode: emit with keep", "annotate", "spans: {mode: emit} under tracing"))
+    elif isinstance(keep, dict) and not keep:
+        yield Finding(path, sentence("status or latency", "neither", 'keep: {status: ">=500"}'))
 
 
 def _conditions(match: dict[str, Any], path: Path, tree: Tree) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ from extproc.policy.problems import sentence
 
 _ADVICE = (
     ("mapping values are not allowed", "quotes around text that holds ': ', or another indentation"),
-    ("cannot start any token", "spaces for tabs, and quotes around text that begins with @, ` or %"),
+    ("cannot start any token", "spaces for tabs, and quotes around text that begins with @, `, % or >"),
+    ("expected comment or line break", "quotes around text that begins with > or |"),
     ("unexpected end of stream", "closing the quotes"),
     ("expected ',' or", "closing the bracket"),
     ("could not find expected ':'", "key: value"),

@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 from extproc.cli.check import command
 
 GOOD = "tracing: {policies: [{}, {}, {}]}\n"
-BAD = "tracing: {enabled: 1, spans: {mode: emit}}\n"
+BAD = "tracing: {enabled: 1, spans: {mode: emits}}\n"
 LINES = (
     "bad.yaml:1:11: enabled: expected true or false, got 1; try enabled: true\n"
-    "bad.yaml:1:31: spans.mode: expected annotate, the only mode this version has, got 'emit'; try mode: annotate\n"
+    "bad.yaml:1:31: spans.mode: expected annotate or emit, got 'emits'; try mode: emit\n"
 )
 
 

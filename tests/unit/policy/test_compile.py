@@ -12,6 +12,7 @@ from extproc.policy.plan import (
     Audit,
     AuditFile,
     Collector,
+    Keep,
     Match,
     Operator,
     Plan,
@@ -67,6 +68,37 @@ def test_audit() -> None:
     assert not file.default.audit
     assert Audit("who", AuditFile("a", max_bytes=65536, backups=1)) == plan_of(limits).audit
     assert Audit("user_id") == plan_of("{audit: {otlp: true}}").audit
+
+
+def test_spans_of_our_own() -> None:
+    """A mode of our own, and what is kept by it; a policy that says nothing keeps nothing more."""
+    plan = plan_of("{spans: {mode: emit}, policies: [{keep: {status: 5xx, latency: '>2s'}}, {}]}")
+
+    assert SpansMode.EMIT == plan.mode
+    assert [Keep((500, 599), 2.0), None] == [policy.keep for policy in plan.policies]
+    assert plan.default.keep is None
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [
+        ("status: '>=500'", Keep((500, 599))),
+        ("status: '>499'", Keep((500, 599))),
+        ("status: '>598'", Keep((599, 599))),
+        ("status: '>=100'", Keep((100, 599))),
+        ("status: '503'", Keep((503, 503))),
+        ("status: 503", Keep((503, 503))),
+        ("status: 4xx", Keep((400, 499))),
+        ("latency: '>2s'", Keep(over_seconds=2.0)),
+        ("latency: '>=500ms'", Keep(over_seconds=0.5)),
+        ("latency: 700ms", Keep(over_seconds=0.7)),
+        ("latency: 1.5s", Keep(over_seconds=1.5)),
+        ("latency: '>2m'", Keep(over_seconds=120.0)),
+    ],
+)
+def test_keep(keep: str, expected: Keep) -> None:
+    """A status code is one, a lower bound or a class; a latency has its unit and is to be exceeded."""
+    assert expected == plan_of(f"{{spans: {{mode: emit}}, policies: [{{keep: {{{keep}}}}}]}}").policies[0].keep
 
 
 @pytest.mark.parametrize("endpoint", ["otel:4317", "[::1]:4317", "https://otel/v1", "http://[::1]:4318"])

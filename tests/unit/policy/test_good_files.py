@@ -5,9 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from extproc.policy.document import Audit, CustomTag, Match, Operators, Policy, Sampling, Tracing, by_key
+from extproc.policy.document import (
+    Audit,
+    CustomTag,
+    Keep,
+    Match,
+    Model,
+    Operators,
+    Policy,
+    Sampling,
+    Spans,
+    Tracing,
+    by_key,
+)
 from extproc.policy.load import load, load_text
-from extproc.policy.plan import Plan, SamplerKind
+from extproc.policy.plan import Keep as PlanKeep
+from extproc.policy.plan import Plan, SamplerKind, SpansMode
 from extproc.policy.yaml_reader import parse
 
 ROOT = Path(__file__).parents[3]
@@ -44,6 +57,14 @@ def test_example_loads(file: Path) -> None:
     assert isinstance(load(file), Plan)
 
 
+def test_example_of_our_own_spans_keeps_failures() -> None:
+    """policies/emit.yaml emits spans, and keeps those of failed requests, or of slow ones too."""
+    plan = load(ROOT / "policies" / "emit.yaml")
+
+    assert SpansMode.EMIT == plan.mode
+    assert [None, PlanKeep((500, 599)), PlanKeep((500, 599), 2.0)] == [policy.keep for policy in plan.policies]
+
+
 def test_documentation_has_examples() -> None:
     """The blocks that the next test reads were found."""
     assert len(PAGES) < len(BLOCKS)
@@ -55,8 +76,8 @@ def test_block_of_documentation_loads(block: str) -> None:
     assert isinstance(load_text(block.encode(), "docs/policy.md", {}), Plan)
 
 
-@pytest.mark.parametrize("model", [Tracing, Policy, Match, Sampling, CustomTag, Operators, Audit])
-def test_complete_example_has_every_key(model: type[Tracing | Policy | Match | Sampling | CustomTag | Audit]) -> None:
+@pytest.mark.parametrize("model", [Tracing, Policy, Match, Sampling, Spans, CustomTag, Operators, Keep, Audit])
+def test_complete_example_has_every_key(model: type[Model]) -> None:
     """policies/complete.yaml and docs/policy.md name every key there is."""
     example = (ROOT / "policies" / "complete.yaml").read_text(encoding="utf-8")
     text = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")

@@ -88,7 +88,21 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-_KEYS = ["path", "tag", "match", "not", "headers", "sampling", "policies", "custom_tags", "name", "regex", "literal"]
+_KEYS = [
+    "path",
+    "tag",
+    "match",
+    "not",
+    "headers",
+    "sampling",
+    "policies",
+    "custom_tags",
+    "name",
+    "regex",
+    "literal",
+    "spans",
+    "keep",
+]
 
 
 @given(st.sampled_from(_KEYS), _VALUES)
@@ -98,7 +112,12 @@ def test_any_value_in_any_place_is_a_plan_or_problems(key: str, value: object) -
     text = COMPLETE.decode()
     at = text.index(f"{key}:") + len(key) + 1
     check(f"{text[:at]} {_flow(value)}\n".encode(errors="replace"))
-    for parent in ("tracing: {%s}", "tracing: {policies: [{match: {%s}}]}", "tracing: {custom_tags: [{%s}]}"):
+    for parent in (
+        "tracing: {%s}",
+        "tracing: {policies: [{match: {%s}}]}",
+        "tracing: {custom_tags: [{%s}]}",
+        "tracing: {spans: {mode: emit}, policies: [{keep: {%s}}]}",
+    ):
         check((parent % f"{key}: {_flow(value)}").encode(errors="replace"))
 
 
