@@ -50,6 +50,10 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]]
     async def scrape() -> str:
         async with running(tmp_path_factory.mktemp("server"), POLICY) as system:
             await system.send_all(["/kept/1", "/dropped", "/status/503"])
+            await system.wait_for_metric('extproc_decisions_total{policy="kept",reason="policy",sampled="true"}', 1)
+            await system.wait_for_metric(
+                'extproc_decisions_total{policy="default",reason="default",sampled="false"}', 2
+            )
             ours = await asyncio.to_thread(system.server.get, "/metrics")
             return ours[1] + await system.envoy.admin("/stats/prometheus")
 
