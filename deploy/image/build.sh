@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs extproc and what it needs, compiled, into a virtual environment of its own that holds no installer.
-# Run in the folder of pyproject.toml:  build.sh FOLDER
+# Installs extproc and what it needs, compiled, into a virtual environment of its own that holds no installer. The
+# samples need the same packages, some of them newer.   build.sh FOLDER, in the folder of pyproject.toml
 set -eu
 python3 -m venv --without-pip "$1"
-python3 -m pip --python "$1/bin/python" install --disable-pip-version-check --quiet .
+python3 -m pip --python "$1/bin/python" install --disable-pip-version-check --quiet '.[examples]'
 "$1/bin/extproc" --help >/dev/null
