@@ -5,7 +5,7 @@ request headers carries the record (see `RECORD`) of what was decided, Envoy han
 ext_proc stream itself records nothing. An entry that has our tags but no such record belongs to a stream that did.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.duration_pb2 import Duration
@@ -15,8 +15,9 @@ from google.protobuf.struct_pb2 import Struct
 from extproc.engine import access_log_pb2 as pb
 from extproc.engine.flags import error_name
 from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Reason
-from extproc.engine.wire import NAMESPACE, RECORD, UnreadableError
-from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY
+from extproc.engine.span import Facts, Span, SpanContext, client_span, finished
+from extproc.engine.wire import NAMESPACE, RECORD, SPAN, UnreadableError, read_struct
+from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY, Policy
 
 _SERVER_ERROR = 500
 _ENDS = frozenset({pb.NOT_SET, pb.DOWNSTREAM_END})
@@ -31,16 +32,18 @@ class Entries:
     Attributes:
         outcomes: the requests that this log records.
         recorded: how many entries are of requests that their ext_proc streams have recorded.
+        spans: those of ours that end with these requests, and are to be exported.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     recorded: int = 0
+    spans: list[Span] = field(default_factory=list)
 
 
-def read(data: bytes) -> Entries:
+def read(data: bytes, policies: Mapping[str, Policy]) -> Entries:
     """What one StreamAccessLogsMessage says. Entries that are not about the end of an HTTP request are left out.
 
-    Raises UnreadableError.
+    `policies` are those in force, by name: they say which spans are worth exporting. Raises UnreadableError.
     """
     try:
         message = pb.StreamAccessLogsMessage.FromString(data)
@@ -50,8 +53,10 @@ def read(data: bytes) -> Entries:
     for entry in _ends(message):
         ours = entry.common_properties.metadata.filter_metadata.get(NAMESPACE)
         record = ours.fields.get(RECORD) if ours is not None else None
-        if record is not None:
-            entries.outcomes.append(_outcome(entry, record.struct_value))
+        if ours is not None and record is not None:
+            outcome = _outcome(entry, record.struct_value)
+            entries.outcomes.append(outcome)
+            entries.spans += _spans(entry, outcome, ours, policies)
         elif ours is None:  # nobody was asked, or nobody answered in time
             entries.outcomes.append(_outcome(entry, Struct()))
         else:
@@ -93,6 +98,38 @@ def _outcome(entry: pb.Entry, record: Struct) -> Outcome:
         response_bytes=response.response_body_bytes,
         attempts=common.upstream_request_attempt_count,
     )
+
+
+def _spans(entry: pb.Entry, outcome: Outcome, ours: Struct, policies: Mapping[str, Policy]) -> list[Span]:
+    """The request's span and that of its upstream leg, where spans are ours and these are to be exported."""
+    policy = policies.get(outcome.policy)
+    context = SpanContext.parse(ours.fields[SPAN].string_value) if SPAN in ours.fields else None
+    if context is None or policy is None:
+        return []
+    common, request = entry.common_properties, entry.request
+    client = common.downstream_remote_address.socket_address
+    facts = Facts(
+        method=outcome.method,
+        path=request.path.partition("?")[0],
+        scheme=outcome.scheme,
+        host=request.authority,
+        user_agent=request.user_agent,
+        client=f"{client.address}:{client.port_value}" if client.address else None,
+        status=outcome.status_code,
+        error_type=outcome.error_type,
+    )
+    start = common.start_time.ToNanoseconds()
+    whole = start, start + round(outcome.duration_seconds * 1e9)
+    span = finished(context, policy, outcome, facts, lambda: read_struct(ours), whole)
+    if span is None:
+        return []
+    sent = _seconds(common, "time_to_first_upstream_tx_byte")
+    if sent is None:
+        return [span]
+    received = _seconds(common, "time_to_last_upstream_rx_byte")
+    leg = start + round(sent * 1e9), whole[1] if received is None else start + round(received * 1e9)
+    upstream = client_span(context, facts, outcome, leg)
+    return [span] if upstream is None else [span, upstream]
 
 
 def _seconds(common: pb.Common, name: str) -> float | None:

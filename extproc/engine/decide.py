@@ -13,7 +13,7 @@ from extproc.engine.request import Request
 from extproc.engine.sample import Decision
 from extproc.engine.scan import Scanner, TagValue
 from extproc.engine.tracecontext import RANDOMNESS_BITS, TraceContext, randomness, trace_randomness
-from extproc.policy.plan import DEFAULT_POLICY, Audit, Plan, Policy, TagSource
+from extproc.policy.plan import DEFAULT_POLICY, Audit, Plan, Policy, SpansMode, TagSource
 
 FORCE_TRACE = wire.Mutation(set_headers=(("x-envoy-force-trace", "true"),), clear_route_cache=True)
 """Makes Envoy decide again on a trace that it has begun unsampled, and keep it."""
@@ -111,6 +111,8 @@ class Decider:
     Attributes:
         scanner: reads the headers that matching, tags and decisions need.
         response_scanner: reads what metrics need of a response.
+        emits: whether requests get spans of ours.
+        policies: every policy by its name, the default among them.
         reads_responses: whether some policy has a tag that waits for response headers.
     """
 
@@ -120,6 +122,8 @@ class Decider:
         "_enabled",
         "_index",
         "_prepared",
+        "emits",
+        "policies",
         "reads_responses",
         "response_scanner",
         "scanner",
@@ -132,8 +136,11 @@ class Decider:
         self._prepared = [Prepared(policy, plan.audit) for policy in plan.policies]
         self._default = Prepared(plan.default, plan.audit)
         self.reads_responses = any(prepared.tags.in_response for prepared in (*self._prepared, self._default))
+        self.emits = plan.enabled and plan.mode is SpansMode.EMIT
+        self.policies = {policy.name: policy for policy in (*plan.policies, plan.default)}
         self.response_scanner = Scanner({":status"})
-        self.scanner = Scanner(_ALWAYS.union(*map(_headers, (*plan.policies, plan.default))))
+        always = _ALWAYS | {"user-agent"} if self.emits else _ALWAYS
+        self.scanner = Scanner(always.union(*map(_headers, (*plan.policies, plan.default))))
 
     def policy(self, request: Request) -> Prepared:
         """The policy that decides on `request`, or the default."""

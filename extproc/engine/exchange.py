@@ -12,12 +12,14 @@ from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Phase, Reason, Stre
 from extproc.engine.request import Request, method_label
 from extproc.engine.sample import Decision
 from extproc.engine.scan import NO_BODIES, Head
-from extproc.engine.tracecontext import parse_traceparent
+from extproc.engine.span import Facts, Span, SpanContext, begin, finished, new_trace
+from extproc.engine.tracecontext import TraceContext, parse_traceparent
 from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY, Plan
 
 _RESPONSE_HEADERS = b"\x1a"  # the first byte of a message with response headers
 _SERVER_ERROR = 500
 _STATUSES = {f"{status:03}": status for status in range(1000)}
+_SPAN_ENTRY = wire.tag_encoder(wire.SPAN)
 _new_outcome = tuple.__new__  # an Outcome without the call to its constructor
 
 
@@ -47,6 +49,7 @@ class Exchange:
         failure: the exception behind the last StreamError.INTERNAL.
         client: address and port of the downstream connection, where Envoy sends `source.address`.
         audited: what there is for an audit record, None where the request's policy asks for none.
+        spanned: its place in its trace, where a span of ours may have to be exported.
         answered_at: when request headers were answered, in the caller's seconds; the caller may move it to the moment
             when the answer was really sent.
     """
@@ -55,6 +58,7 @@ class Exchange:
         "_bodies",
         "_decider",
         "_decision",
+        "_entries",
         "_logged",
         "_prepared",
         "_request",
@@ -69,6 +73,7 @@ class Exchange:
         "errors",
         "failure",
         "phase",
+        "spanned",
     )
 
     def __init__(self, decider: Decider, traceparent: str | None, *, logged: bool) -> None:
@@ -79,6 +84,8 @@ class Exchange:
         self._request: Request | None = None
         self._prepared: Prepared | None = None
         self._decision: Decision | None = None
+        self._entries = b""
+        self.spanned: SpanContext | None = None
         self._bodies = NO_BODIES
         self._response: bytes | None = None
         self._started_at: float | None = None
@@ -154,6 +161,24 @@ class Exchange:
         )
         return _new_outcome(Outcome, outcome)
 
+    def span(self, outcome: Outcome, ended_unix_nanos: int) -> Span | None:
+        """The span of the request, where spans are ours and this one is to be exported; `outcome` is from `finish`."""
+        context, request, prepared = self.spanned, self._request, self._prepared
+        if context is None or request is None or prepared is None:
+            return None
+        facts = Facts(
+            method=request.method,
+            path=request.path,
+            scheme=outcome.scheme,
+            host=request.headers.get(":authority", ""),
+            user_agent=request.headers.get("user-agent", ""),
+            client=self.client,
+            status=outcome.status_code,
+            error_type=outcome.error_type,
+        )
+        times = ended_unix_nanos - round(outcome.duration_seconds * 1e9), ended_unix_nanos
+        return finished(context, prepared.policy, outcome, facts, lambda: wire.read_entries(self._entries), times)
+
     def audit(self, outcome: Outcome | None, unix_seconds: float, *, shutdown: bool = False) -> AuditRecord | None:
         """The audit record of the request, if its policy asks for one.
 
@@ -189,6 +214,8 @@ class Exchange:
         self._request = request = Request(headers, attributes.service, attributes.service_key)
         parent = parse_traceparent(headers["traceparent"]) if "traceparent" in headers else None
         self._prepared = prepared = decider.policy(request)
+        if decider.emits and parent is None:
+            self._traceparent = new_trace(self._traceparent)
         verdict = decider.decide(prepared, request, parent, self._traceparent)
         self._decision = verdict.decision
         entries = verdict.entries
@@ -197,15 +224,32 @@ class Exchange:
         if prepared.auditor is not None:
             received = Received(request, data, attributes.values, {})
             self.audited = Audited(prepared.auditor, received, verdict.decision, attributes.client, self._traceparent)
+        reply = verdict.reply
+        if decider.emits:
+            reply = self._begin_span(parent, verdict.decision, entries)
+            if self._logged and self.spanned is not None:
+                entries += _SPAN_ENTRY(self.spanned.text())
         if self._logged:
-            reply = verdict.reply + wire.metadata(entries + verdict.record)
+            reply += wire.metadata(entries + verdict.record)
             if self.audited is not None:
                 return reply + wire.HEADERS_ONLY
             if prepared.tags.in_response:
                 return reply + wire.RESPONSE_HEADERS_ONLY if head.bodies.sent else reply
             return reply + wire.NOTHING_MORE if head.bodies.sent or decider.reads_responses else reply
-        reply = verdict.reply + wire.metadata(entries)
+        reply += wire.metadata(entries)
         return reply + wire.HEADERS_ONLY if head.bodies.sent else reply
+
+    def _begin_span(self, parent: TraceContext | None, decision: Decision, entries: bytes) -> bytes:
+        """Give the request its place in the trace; the reply that tells the upstream."""
+        request, prepared = self._request, self._prepared
+        assert request is not None and prepared is not None and (parent or self._traceparent)  # noqa: PT018, S101
+        sent = request.headers.get("tracestate")
+        context = begin(parent, self._traceparent or "", sent, decision, prepared.sampler, leg=self._logged)
+        if decision.sampled or prepared.policy.keep is not None:
+            self.spanned = context
+            self._entries = entries
+        state = context.trace_state
+        return wire.trace_reply(context.traceparent(sampled=decision.sampled), None if state == (sent or "") else state)
 
     def _response_tags(self, data: bytes, head: Head) -> bytes:
         prepared, request, decision = self._prepared, self._request, self._decision
@@ -214,7 +258,11 @@ class Exchange:
         received = Received(request, data, head.attributes.values, head.headers)
         if self.audited is not None:
             self.audited.answered(received)
-        return b"" if decision.reason is Reason.DISABLED else wire.metadata(prepared.tags.of_response(received))
+        if decision.reason is Reason.DISABLED:
+            return b""
+        entries = prepared.tags.of_response(received)
+        self._entries += entries
+        return wire.metadata(entries)
 
     def _read_response(self) -> tuple[int, str | None, int]:
         """Status, what Envoy says went wrong, and the upstream's port; 0 and None for what is not known."""

@@ -22,6 +22,8 @@ NAMESPACE = "extproc"
 """The namespace of the dynamic metadata that we answer."""
 RECORD = "extproc.record"
 """The key in it under which Envoy's access log brings back what was decided (see `access_log.py`)."""
+SPAN = "extproc.span"
+"""The same for the span of ours that the log is to end."""
 MAX_VALUE_LENGTH = 1024
 """Characters of a tag's value that are kept."""
 
@@ -145,6 +147,30 @@ def headers_reply(phase: Phase, mutation: Mutation = NO_MUTATION) -> bytes:
     return reply.SerializeToString()
 
 
+def trace_reply(traceparent: str, trace_state: str | None) -> bytes:
+    """The reply to request headers that gives the upstream this trace context, but for its dynamic metadata.
+
+    A `trace_state` of None leaves the caller's as it is, an empty one takes it away.
+    """
+    mutation = _set_header(b"traceparent", traceparent.encode())
+    if trace_state:
+        mutation += _set_header(b"tracestate", trace_state.encode(errors="replace"))
+    elif trace_state is not None:
+        mutation += b"\x12\x0atracestate"  # HeaderMutation.remove_headers = 2
+    # ProcessingResponse.request_headers = 1, PhaseResponse.response = 1, CommonResponse.header_mutation = 2
+    return _field(b"\x0a", _field(b"\x0a", _field(b"\x12", mutation)))
+
+
+def _set_header(name: bytes, value: bytes) -> bytes:
+    header = _field(b"\x0a", name) + _field(b"\x1a", value)  # Header: 1 the key, 3 the raw value
+    # HeaderMutation.set_headers = 1, HeaderValueOption: 1 the header, 3 the action, OVERWRITE_IF_EXISTS_OR_ADD
+    return _field(b"\x0a", _field(b"\x0a", header) + b"\x18\x02")
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    return tag + length(len(content)) + content
+
+
 def metadata(entries: bytes) -> bytes:
     """What has to be added to a reply so that it carries these entries (see `tag_encoder`) as dynamic metadata.
 
@@ -238,6 +264,20 @@ class _Prefixes(dict[int, bytes]):
 
 # ProcessingResponse.dynamic_metadata = 8, Struct.fields = 1 with its key and value, Value.struct_value = 5
 _ENTRIES = _Prefixes(b"\x42", b"\x0a", _NAMESPACE_KEY, b"\x2a")
+
+
+def read_entries(entries: bytes) -> dict[str, TagValue]:
+    """The tags in entries of dynamic metadata; what is ours alone is left out."""
+    return read_struct(Struct.FromString(entries))
+
+
+def read_struct(tags: Struct) -> dict[str, TagValue]:
+    """The same of what Envoy has made of them."""
+    values = {name: _scalar(value) for name, value in tags.fields.items() if name not in _OURS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+_OURS = frozenset({RECORD, SPAN})
 
 
 def describe(data: bytes) -> tuple[dict[str, TagValue], Mutation]:

@@ -5,12 +5,14 @@ what breaks with a stream is lost: Envoy sends an entry once.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 import grpc.aio
 
 from extproc.engine import access_log
 from extproc.engine.outcome import StreamError
 from extproc.engine.wire import UnreadableError
+from extproc.policy.plan import Policy
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
 
@@ -21,10 +23,16 @@ _EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
 class AccessLog:
-    """Records every entry of one worker's log streams."""
+    """Records every entry of one worker's log streams.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        recorder: the worker's.
+        policies: the policies in force, by name.
+    """
+
+    def __init__(self, recorder: Recorder, policies: Callable[[], Mapping[str, Policy]]) -> None:
         self._recorder = recorder
+        self._policies = policies
         self._streams: set[asyncio.Task[None] | None] = set()
         self._ending = False
         self._log = RateLimitedLog()
@@ -54,12 +62,14 @@ class AccessLog:
 
     def _record(self, message: bytes) -> None:
         try:
-            entries = access_log.read(message)
+            entries = access_log.read(message, self._policies())
         except UnreadableError:
             self._fault(StreamError.UNREADABLE, "access log message")
             return
         for outcome in entries.outcomes:
             self._recorder.request(outcome)
+        for span in entries.spans:
+            self._recorder.span(span)
         for _ in range(entries.recorded):
             self._fault(
                 StreamError.RECORDED_TWICE,

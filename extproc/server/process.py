@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from extproc.engine.audit import AuditRecord
+from extproc.engine.span import Span
 from extproc.policy.plan import Plan
 from extproc.server import runtime
 from extproc.server.address import Address
@@ -20,15 +22,15 @@ from extproc.server.process_pool import ProcessPool
 from extproc.server.reload import PolicyFile
 from extproc.server.tls import TlsFiles
 from extproc.server.worker import WorkerSettings
-from extproc.telemetry.audit import open_sink
-from extproc.telemetry.audit_log import AuditLog
+from extproc.telemetry import audit, spans
 from extproc.telemetry.delta import Delta
 from extproc.telemetry.export import Exporter
 from extproc.telemetry.instruments import POLICY_RATIO, AttributeSet, attribute_set
+from extproc.telemetry.outbox import Outbox
 from extproc.telemetry.prometheus import render
 from extproc.telemetry.store import Store
 
-_COLLECT_SECONDS = 1.0
+_COLLECT_SECONDS = 0.25  # a queue of 2048 spans, by default, has to hold what comes meanwhile
 _SAME_SIGNAL_SECONDS = 0.5  # timeout(1) and some init processes signal us and our group, which is us again
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,7 +53,8 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = Store()
-        self._audit = AuditLog(self._store)
+        self._audit: Outbox[AuditRecord] = Outbox(self._store, audit.TERMS)
+        self._spans: Outbox[Span] = Outbox(self._store, spans.read_terms())
         self._pool = _make_pool(settings, self._store, self._receive)
         self._file = PolicyFile(settings.policy, self._store, self._apply)
         self._admin = Admin(self)
@@ -89,8 +92,9 @@ class Process:
         plan = await self._file.load()
         self._store.show(POLICY_RATIO.name, _ratios(plan))
         self._exporter = Exporter(self._store, plan.collector, plan.attributes)
-        if (sink := await asyncio.to_thread(open_sink, plan)) is not None:
+        if (sink := await asyncio.to_thread(audit.open_sink, plan)) is not None:
             self._audit.use(sink)
+        self._send_spans(plan)
         runtime.settle()
         try:
             addresses = await self._pool.start(plan)
@@ -122,10 +126,15 @@ class Process:
     def _receive(self, delta: Delta, source: str) -> None:
         self._store.add(delta, source)
         self._audit.put(delta.audit)
+        self._spans.put(delta.spans)
+
+    def _send_spans(self, plan: Plan) -> None:
+        if (sink := spans.open_sink(plan)) is not None:
+            self._spans.use(sink)
 
     async def _apply(self, plan: Plan) -> None:
         """A plan without `audit` leaves the place of the last one open, for requests that began under that."""
-        sink = await asyncio.to_thread(open_sink, plan)
+        sink = await asyncio.to_thread(audit.open_sink, plan)
         try:
             await self._pool.swap(plan)
         except BaseException:
@@ -134,6 +143,7 @@ class Process:
             raise
         if sink is not None:
             self._audit.use(sink)
+        self._send_spans(plan)
         self._store.show(POLICY_RATIO.name, _ratios(plan))
         self._exporter.reconfigure(plan.collector, plan.attributes)
 
@@ -152,7 +162,8 @@ class Process:
             task.cancel()
         for address in addresses:
             release(address)
-        await self._audit.shutdown(max(0.1, (deadline - loop.time()) / 2))
+        left = max(0.1, (deadline - loop.time()) / 2)
+        await asyncio.gather(self._audit.shutdown(left), self._spans.shutdown(left))
         await self._exporter.shutdown(max(0.1, deadline - loop.time()))
         await self._admin.stop()
         get_logger().info("stopped")

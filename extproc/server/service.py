@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from time import perf_counter, time
+from time import perf_counter, time, time_ns
 from typing import Any
 
 import grpc
@@ -110,6 +110,8 @@ class Service:
         outcome = exchange.finish(perf_counter(), shutdown=self._ending)
         if outcome is not None:
             self._recorder.request(outcome)
+            if exchange.spanned is not None and (span := exchange.span(outcome, time_ns())) is not None:
+                self._recorder.span(span)
         if exchange.audited is not None:
             self._audit(exchange, outcome)
         for kind in exchange.errors:

@@ -53,7 +53,7 @@ class Worker:
         self._settings = settings
         self._recorder = Recorder()
         self._service = Service(Engine(plan), self._recorder)
-        self._access_log = AccessLog(self._recorder)
+        self._access_log = AccessLog(self._recorder, lambda: self._service.engine.decider.policies)
         self._health = Health(service.SERVICE)
         self._server = grpc.aio.server(handlers=(_Methods(self._handlers()),), options=_OPTIONS)
 

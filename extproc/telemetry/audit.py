@@ -1,18 +1,24 @@
 """Where a policy file wants its audit records."""
 
+from typing import Final
+
+from extproc.engine.audit import AuditRecord
 from extproc.policy.plan import Plan
 from extproc.telemetry.audit_file import AuditFile
-from extproc.telemetry.audit_log import Sink
 from extproc.telemetry.audit_otlp import AuditOtlp
+from extproc.telemetry.outbox import Sink, Terms
 from extproc.telemetry.resource import build_resource
 from extproc.telemetry.settings import Signal, find_target, read_delivery
+
+TERMS: Final = Terms("audit", "audit records", queue=20_000, batch=256)
+"""Records that wait come to a few tens of megabytes at the most."""
 
 
 class AuditError(Exception):
     """Audit records would have nowhere to go. One line that says why and what to do."""
 
 
-def open_sink(plan: Plan) -> Sink | None:
+def open_sink(plan: Plan) -> Sink[AuditRecord] | None:
     """Open what `audit` says, or return None where it says nothing. Blocks.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from extproc.engine.audit import AuditRecord
 from extproc.policy import plan
-from extproc.telemetry.audit_log import Loss
+from extproc.telemetry.outbox import Loss
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK  # not to wait where the path is a pipe
 _OWNER_ONLY = 0o600

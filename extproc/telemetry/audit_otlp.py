@@ -11,7 +11,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from extproc import __version__
 from extproc.engine.audit import AuditRecord
-from extproc.telemetry.audit_log import Loss
+from extproc.telemetry.outbox import Loss
 from extproc.telemetry.settings import Delivery, Target
 from extproc.telemetry.shipper import Shipper
 

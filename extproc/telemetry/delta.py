@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from operator import add, sub
 
 from extproc.engine.audit import AuditRecord
+from extproc.engine.span import Span
 from extproc.telemetry.instruments import AttributeSet
 
 
@@ -33,3 +34,4 @@ class Delta:
     numbers: dict[str, dict[AttributeSet, int]] = field(default_factory=dict)
     histograms: dict[str, dict[AttributeSet, Distribution]] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)

@@ -150,9 +150,9 @@ STREAM_ERRORS = _counter(
 EXPORT_DROPPED = _counter(
     "extproc.export.dropped",
     "{item}",
-    "Data points and audit records that were not delivered.",
+    "Data points, audit records and spans that were not delivered.",
     "signal",
-    known=_each("signal", ("metrics", "audit")),
+    known=_each("signal", ("metrics", "traces", "audit")),
 )
 WORKER_RESTARTS = _counter(
     "extproc.worker.restarts", "{restart}", "Worker processes started again after they died.", known=((),)

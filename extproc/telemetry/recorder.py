@@ -9,6 +9,7 @@ from typing import Final
 
 from extproc.engine.audit import AuditRecord
 from extproc.engine.outcome import BOUNDED, Outcome, Phase, StreamError
+from extproc.engine.span import Span
 from extproc.policy.plan import ANY_PATH
 from extproc.telemetry import instruments
 from extproc.telemetry.cells import HistogramCell, NumberCell, admit
@@ -29,6 +30,9 @@ ROW_LIMIT: Final = 20_000
 
 AUDIT_LIMIT: Final = 10_000
 """Audit records that are kept until they are collected; more are dropped and counted."""
+
+SPAN_LIMIT: Final = 10_000
+"""Spans that wait for `collect` at the most; what comes beyond is dropped and counted."""
 
 _FIRST_ERROR_STATUS: Final = 400
 
@@ -85,6 +89,8 @@ class Recorder:
         self._audit: list[AuditRecord] = []
         self._audit_limit = audit_limit
         self._audit_dropped = self._number(instruments.EXPORT_DROPPED, "audit")
+        self._spans: list[Span] = []
+        self._spans_dropped = self._number(instruments.EXPORT_DROPPED, "traces")
         self._stream_errors = {kind: self._number(instruments.STREAM_ERRORS, kind.value) for kind in StreamError}
 
     def request(self, outcome: Outcome) -> None:
@@ -126,14 +132,21 @@ class Recorder:
         else:
             self._audit_dropped.value += 1
 
+    def span(self, span: Span) -> None:
+        """Keep a span for the next `collect`."""
+        if len(self._spans) < SPAN_LIMIT:
+            self._spans.append(span)
+        else:
+            self._spans_dropped.value += 1
+
     def connections(self, change: int) -> None:
         """Count downstream connections: +1 for one that appeared, -1 for one that is gone."""
         self._connections.value += change
 
     def collect(self) -> Delta:
         """Return what was recorded since the last call, and start again from nothing."""
-        delta = Delta(audit=self._audit)
-        self._audit = []
+        delta = Delta(audit=self._audit, spans=self._spans)
+        self._audit, self._spans = [], []
         for name, numbers in self._numbers.items():
             changed = {key: change for key, cell in numbers.items() if (change := cell.take()) is not None}
             if changed:

@@ -19,6 +19,9 @@ from extproc.policy.plan import Collector
 INTERVAL_MILLISECONDS: Final = 60_000.0
 EXPORT_TIMEOUT_MILLISECONDS: Final = 30_000.0
 REQUEST_TIMEOUT_SECONDS: Final = 10.0
+BSP_QUEUE: Final = 2048
+BSP_BATCH: Final = 512
+BSP_DELAY_MILLISECONDS: Final = 5_000.0
 REQUEST_SHARE: Final = 0.9
 """A request is given up at this share of the time left for the whole export."""
 
@@ -28,6 +31,7 @@ class Signal(StrEnum):
 
     METRICS = "METRICS"
     LOGS = "LOGS"
+    TRACES = "TRACES"
 
 
 class Protocol(StrEnum):
@@ -81,6 +85,15 @@ class Settings(Delivery):
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """How spans are gathered: OTEL_BSP_MAX_QUEUE_SIZE, _MAX_EXPORT_BATCH_SIZE and _SCHEDULE_DELAY."""
+
+    queue: int
+    batch: int
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where to export. With `endpoint` None the exporters take endpoint and security from the environment."""
 
@@ -113,6 +126,16 @@ def read_delivery(signal: Signal) -> Delivery:
         request_timeout_seconds=_number(_first_set(signal, "TIMEOUT"), REQUEST_TIMEOUT_SECONDS),
         protocol=_choice(_first_set(signal, "PROTOCOL"), Protocol.GRPC),
         compression=_choice(_first_set(signal, "COMPRESSION"), Compression.NONE),
+    )
+
+
+def read_batching() -> Batching:
+    """Read what the environment says about gathering spans, warning of each value that means nothing."""
+    queue = max(1, int(_number("OTEL_BSP_MAX_QUEUE_SIZE", BSP_QUEUE)))
+    return Batching(
+        queue=queue,
+        batch=min(queue, max(1, int(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BSP_BATCH)))),
+        delay_seconds=_number("OTEL_BSP_SCHEDULE_DELAY", BSP_DELAY_MILLISECONDS) / 1000,
     )
 
 

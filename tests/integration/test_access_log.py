@@ -221,7 +221,7 @@ def test_a_grpc_upstream(tmp_path: Path) -> None:
         async with running(tmp_path, POLICY, wiring=(*ACCESS_LOG, *route)) as system:
             target = system.envoy.url("/").removeprefix("http://").rstrip("/")
             async with grpc.aio.insecure_channel(target) as channel:
-                assert b"hello" == await channel.unary_unary("/test.Echo/Say")(b"hello")
+                assert b"hello" == await channel.unary_unary("/test.Echo/Say", bytes, bytes)(b"hello")
             await system.wait_for_metric(requests("/**", method="POST", service="echo"), 1)
             assert 1 == await system.metric(histogram("envoy_upstream_latency_seconds", "count", 'service="echo"'))
         await upstream.stop(None)

@@ -83,7 +83,7 @@ def message(*commons: Any, status: int = 200) -> bytes:  # noqa: ANN401  AccessL
 
 def one(*, status: int = 200, **fields: Any) -> Outcome:  # noqa: ANN401  any field of AccessLogCommon
     """The Outcome of a message with one entry."""
-    (outcome,) = access_log.read(message(common(**fields), status=status)).outcomes
+    (outcome,) = access_log.read(message(common(**fields), status=status), ENGINE.decider.policies).outcomes
     return outcome
 
 
@@ -119,7 +119,7 @@ def test_nobody_decided() -> None:
 def test_a_request_that_its_stream_recorded() -> None:
     """It has our tags but no record of ours, so it is left out."""
     recorded = core.Metadata(filter_metadata={wire.NAMESPACE: namespace("/plain/1", logged=False)})
-    entries = access_log.read(message(common(metadata=recorded), common()))
+    entries = access_log.read(message(common(metadata=recorded), common()), ENGINE.decider.policies)
     assert (1, 1) == (len(entries.outcomes), entries.recorded)
 
 
@@ -129,7 +129,7 @@ def test_entries_about_less_than_a_request(piece: bytes) -> None:
     entry = pb_log.Entry()
     entry.common_properties.MergeFromString(piece)
     sent = pb_log.StreamAccessLogsMessage(http_logs=pb_log.StreamAccessLogsMessage.HttpLogs(log_entry=[entry]))
-    assert access_log.Entries() == access_log.read(sent.SerializeToString())
+    assert access_log.Entries() == access_log.read(sent.SerializeToString(), ENGINE.decider.policies)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_denial_is_named_by_its_details() -> None:
     sent.http_logs.log_entry[0].response.MergeFromString(
         bytes(data.HttpResponseProperties(response_code_details="rbac_access_denied_matched_policy[none]"))
     )
-    (outcome,) = access_log.read(sent.SerializeToString()).outcomes
+    (outcome,) = access_log.read(sent.SerializeToString(), ENGINE.decider.policies).outcomes
     assert "rbac_access_denied" == outcome.error_type
 
 
@@ -171,7 +171,7 @@ def test_no_upstream() -> None:
 def test_any_bytes(junk: bytes) -> None:
     """Bytes are read or refused, nothing else."""
     try:
-        access_log.read(junk)
+        access_log.read(junk, ENGINE.decider.policies)
     except wire.UnreadableError:
         return
 

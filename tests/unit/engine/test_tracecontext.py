@@ -13,12 +13,12 @@ PARENT = "b7ad6b7169203331"
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"00-{TRACE}-{PARENT}-01", TraceContext(TRACE, sampled=True)),
-        (f"00-{TRACE}-{PARENT}-00", TraceContext(TRACE, sampled=False)),
-        (f"00-{TRACE}-{PARENT}-03", TraceContext(TRACE, sampled=True)),
-        (f"00-{TRACE}-{PARENT}-fe", TraceContext(TRACE, sampled=False)),
-        (f"cc-{TRACE}-{PARENT}-01-what-the-future-brings", TraceContext(TRACE, sampled=True)),
-        (f"cc-{TRACE}-{PARENT}-01", TraceContext(TRACE, sampled=True)),
+        (f"00-{TRACE}-{PARENT}-01", TraceContext(TRACE, PARENT, sampled=True)),
+        (f"00-{TRACE}-{PARENT}-00", TraceContext(TRACE, PARENT, sampled=False)),
+        (f"00-{TRACE}-{PARENT}-03", TraceContext(TRACE, PARENT, sampled=True)),
+        (f"00-{TRACE}-{PARENT}-fe", TraceContext(TRACE, PARENT, sampled=False)),
+        (f"cc-{TRACE}-{PARENT}-01-what-the-future-brings", TraceContext(TRACE, PARENT, sampled=True)),
+        (f"cc-{TRACE}-{PARENT}-01", TraceContext(TRACE, PARENT, sampled=True)),
         (f"00-{TRACE}-{PARENT}-01-more", None),
         (f"cc-{TRACE}-{PARENT}-01.more", None),
         (f"ff-{TRACE}-{PARENT}-01", None),

@@ -1,4 +1,4 @@
-"""Audit records on their way out: queued on the event loop, written beside it."""
+"""Records on their way out: queued on the event loop, written beside it."""
 
 import asyncio
 import time
@@ -6,17 +6,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Generic, Protocol, TypeVar
 
-from extproc.engine.audit import AuditRecord
 from extproc.telemetry.background import Reporter, in_thread
 from extproc.telemetry.instruments import EXPORT_DROPPED
 from extproc.telemetry.store import Store
 
-QUEUE_LIMIT: Final = 20_000
-"""Records that wait at the most, a few tens of megabytes; what comes beyond is dropped and counted."""
-
-_BATCH: Final = 256
+_Record = TypeVar("_Record")
+_Taken_contra = TypeVar("_Taken_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +24,29 @@ class Loss:
     reason: str
 
 
-class Sink(Protocol):
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How records of one kind are delivered.
+
+    Attributes:
+        signal: what `extproc.export.dropped` calls them.
+        what: what log lines call them.
+        queue: how many wait at the most; what comes beyond is dropped and counted.
+        batch: how many are written at once.
+        delay_seconds: how long fewer than a batch may wait for more.
+    """
+
+    signal: str
+    what: str
+    queue: int
+    batch: int
+    delay_seconds: float = 0.0
+
+
+class Sink(Protocol[_Taken_contra]):
     """Where records go. `write` blocks and belongs on a thread, one call at a time; the rest does not block."""
 
-    def write(self, records: Sequence[AuditRecord]) -> Loss | None:
+    def write(self, records: Sequence[_Taken_contra]) -> Loss | None:
         """Deliver the records; None where all were."""
 
     def interrupt(self) -> None:
@@ -40,43 +56,48 @@ class Sink(Protocol):
         """Let go of everything; no `write` is under way."""
 
 
-class AuditLog:
+class Outbox(Generic[_Record]):
     """Delivers records to one Sink after the other. Made and used on one event loop, which never waits for it.
 
     Args:
         store: Counts what is dropped.
-        limit: See QUEUE_LIMIT.
+        terms: How to deliver.
         clock: Monotonic seconds, for how often to log.
     """
 
-    def __init__(self, store: Store, *, limit: int = QUEUE_LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: Store, terms: Terms, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
-        self._limit = limit
-        self._reporter = Reporter("audit records", clock)
-        self._waiting: deque[AuditRecord] = deque()
-        self._sink: Sink | None = None
-        self._busy: Sink | None = None
+        self._terms = terms
+        self._reporter = Reporter(terms.what, clock)
+        self._waiting: deque[_Record] = deque()
+        self._sink: Sink[_Record] | None = None
+        self._busy: Sink[_Record] | None = None
         """The sink whose `write` is under way, with so many records."""
         self._batch = 0
         self._writing: asyncio.Task[None] | None = None
+        self._due: asyncio.TimerHandle | None = None
 
-    def use(self, sink: Sink) -> None:
+    def use(self, sink: Sink[_Record]) -> None:
         """Deliver to `sink` from now on, also what waits."""
         before, self._sink = self._sink, sink
         if before is not None and before is not self._busy:
             before.close()
         self._write()
 
-    def put(self, records: Sequence[AuditRecord]) -> None:
+    def put(self, records: Sequence[_Record]) -> None:
         """Queue records for delivery."""
-        room = self._limit - len(self._waiting)
+        room = self._terms.queue - len(self._waiting)
         self._waiting.extend(records[:room])
         if len(records) > room:
             self._lost(Loss(len(records) - room, "more than can be delivered in time"))
-        self._write()
+        if len(self._waiting) >= self._terms.batch or not self._terms.delay_seconds:
+            self._write()
+        elif self._waiting and self._due is None:
+            self._due = asyncio.get_running_loop().call_later(self._terms.delay_seconds, self._write)
 
     async def shutdown(self, timeout_seconds: float) -> None:
         """Deliver what is queued, within this time; what is left then is dropped and counted."""
+        self._write()
         if self._writing is not None:
             await asyncio.wait({self._writing}, timeout=timeout_seconds)
             self._writing.cancel()
@@ -87,15 +108,18 @@ class AuditLog:
             self._sink.close()
 
     def _write(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         if self._waiting and self._sink is not None and (self._writing is None or self._writing.done()):
             self._writing = asyncio.create_task(self._write_all())
 
     async def _write_all(self) -> None:
         while self._waiting and self._sink is not None:
             sink = self._busy = self._sink
-            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(self._terms.batch, len(self._waiting)))]
             self._batch = len(batch)
-            loss = await in_thread(partial(_attempt, sink, batch), "extproc-audit")
+            loss = await in_thread(partial(_attempt, sink, batch), f"extproc-{self._terms.signal}")
             self._busy = None
             if loss is None:
                 self._reporter.delivered()
@@ -105,11 +129,11 @@ class AuditLog:
                 sink.close()
 
     def _lost(self, loss: Loss) -> None:
-        self._store.count(EXPORT_DROPPED.name, loss.records, signal="audit")
+        self._store.count(EXPORT_DROPPED.name, loss.records, signal=self._terms.signal)
         self._reporter.failed(loss.reason, records=loss.records)
 
 
-def _attempt(sink: Sink, records: Sequence[AuditRecord]) -> Loss | None:
+def _attempt(sink: Sink[_Record], records: Sequence[_Record]) -> Loss | None:
     try:
         return sink.write(records)
     except Exception as error:  # noqa: BLE001  a bug of ours must end as records dropped, not as a dead thread

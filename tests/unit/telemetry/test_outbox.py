@@ -3,12 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from structlog.testing import capture_logs
 
 from audits import audited
 from extproc.engine.audit import AuditRecord
-from extproc.telemetry.audit_log import AuditLog, Loss
+from extproc.telemetry.audit import TERMS
+from extproc.telemetry.outbox import Loss, Outbox
 from extproc.telemetry.store import Store
 
 
@@ -61,7 +63,7 @@ def test_everything_arrives_in_order_and_is_flushed() -> None:
     store, sink = Store(), Spy()
 
     async def main() -> None:
-        log = AuditLog(store)
+        log: Outbox[AuditRecord] = Outbox(store, TERMS)
         log.put(numbered(300))
         log.use(sink)
         log.put(numbered(700))
@@ -79,7 +81,8 @@ def test_a_sink_that_hangs_is_not_waited_for() -> None:
     sink.free.clear()
 
     async def main() -> float:
-        log, loop = AuditLog(store, limit=100), asyncio.get_running_loop()
+        log: Outbox[AuditRecord] = Outbox(store, replace(TERMS, queue=100))
+        loop = asyncio.get_running_loop()
         log.use(sink)
         log.put(numbered(60))
         await asyncio.to_thread(sink.started.wait, 10)
@@ -101,13 +104,13 @@ def test_failures_are_counted_and_told_once() -> None:
     """A sink that fails, or has a bug, costs its records, one log line a minute, and one when it is over."""
     store, sink, now = Store(), Spy(), 100.0
 
-    async def until_settled(log: AuditLog, count: int) -> None:
+    async def until_settled(log: Outbox[AuditRecord], count: int) -> None:
         log.put(numbered(count))
         await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
 
     async def main() -> None:
         nonlocal now
-        log = AuditLog(store, clock=lambda: now)
+        log: Outbox[AuditRecord] = Outbox(store, TERMS, clock=lambda: now)
         log.use(sink)
         sink.loss = Loss(2, "audit.jsonl: No space left on device")
         await until_settled(log, 5)
@@ -136,7 +139,7 @@ def test_a_new_sink_takes_over() -> None:
     slow.free.clear()
 
     async def main() -> None:
-        log = AuditLog(store)
+        log: Outbox[AuditRecord] = Outbox(store, TERMS)
         log.use(slow)
         log.put(numbered(3))
         await asyncio.to_thread(slow.started.wait, 10)
@@ -158,7 +161,7 @@ def test_without_a_sink_nothing_is_done() -> None:
     store = Store()
 
     async def main() -> None:
-        log = AuditLog(store)
+        log: Outbox[AuditRecord] = Outbox(store, TERMS)
         log.put([])
         await log.shutdown(10)
 
