@@ -23,7 +23,8 @@ OK = 200
 class Upstream:
     """A service that remembers the headers of each request, by its x-test-id.
 
-    `/status/N` answers N, `/slow?seconds=S` answers late, `/late?seconds=S` ends its answer late, `/reset` hangs up.
+    `/status/N` answers N, `/slow?seconds=S` and `/hung` answer late, `/late?seconds=S` ends its answer late, `/reset`
+    hangs up.
     """
 
     seen: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class Upstream:
         seconds = float(request.query.get("seconds", "0"))
         if request.path == "/reset" and request.transport is not None:
             request.transport.abort()
-        if request.path == "/slow":
+        if request.path in {"/slow", "/hung"}:
             await asyncio.sleep(seconds)
         if request.path == "/late":
             response = web.StreamResponse(headers={"x-kind": "late"})
@@ -166,6 +167,7 @@ async def running(  # noqa: PLR0913  what can be varied of a whole system
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}",
         "OTEL_METRIC_EXPORT_INTERVAL": "200",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
     try:
         with ServerProcess(folder, policy, *listen, *flags, environment=environment) as server:
