@@ -94,7 +94,9 @@ def command(
     except PolicyError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    except (AuditError, ListenError, TlsError) as error:
+    except AuditError as error:
+        raise click.ClickException(f"{policy}: {error}") from error
+    except (ListenError, TlsError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""An OTLP receiver in this process: gRPC, traces and metrics, everything kept in memory."""
+"""An OTLP receiver in this process: gRPC, traces, metrics and logs, everything kept in memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -15,18 +16,20 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric, NumberDataPoint
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 Point = NumberDataPoint | HistogramDataPoint
 Value = str | bool | int | float
-_Request = TypeVar("_Request", ExportMetricsServiceRequest, ExportTraceServiceRequest)
-_Response = TypeVar("_Response", ExportMetricsServiceResponse, ExportTraceServiceResponse)
+_Request = TypeVar("_Request", ExportMetricsServiceRequest, ExportTraceServiceRequest, ExportLogsServiceRequest)
+_Response = TypeVar("_Response", ExportMetricsServiceResponse, ExportTraceServiceResponse, ExportLogsServiceResponse)
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 _METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+_LOGS_SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
 _TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 
 
@@ -36,13 +39,15 @@ class OtlpReceiver:
     Attributes:
         port: Where it listens; 0 before `start`.
         spans: Every span received, with its resource.
+        logs: Every log record received, with its resource.
         metrics: Every metrics request received.
-        headers: The gRPC metadata of each request of either kind, in the order of arrival.
+        headers: The gRPC metadata of each request of any kind, in the order of arrival.
     """
 
     def __init__(self) -> None:
         self.port = 0
         self.spans: list[tuple[Resource, Span]] = []
+        self.logs: list[tuple[Resource, LogRecord]] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
         self.headers: list[dict[str, str]] = []
         self._arrived = asyncio.Condition()
@@ -55,6 +60,7 @@ class OtlpReceiver:
         server = grpc.aio.server()
         server.add_generic_rpc_handlers(
             (
+                _handler(_LOGS_SERVICE, self._export_logs, ExportLogsServiceRequest),
                 _handler(_METRICS_SERVICE, self._export_metrics, ExportMetricsServiceRequest),
                 _handler(_TRACE_SERVICE, self._export_spans, ExportTraceServiceRequest),
             )
@@ -121,6 +127,12 @@ class OtlpReceiver:
             self.spans += [(received.resource, span) for scope in received.scope_spans for span in scope.spans]
         await self._announce(context)
         return ExportTraceServiceResponse()
+
+    async def _export_logs(self, request: ExportLogsServiceRequest, context: _Context) -> ExportLogsServiceResponse:
+        for received in request.resource_logs:
+            self.logs += [(received.resource, log) for scope in received.scope_logs for log in scope.log_records]
+        await self._announce(context)
+        return ExportLogsServiceResponse()
 
     async def _announce(self, context: _Context) -> None:
         self.headers.append({key: str(value) for key, value in context.invocation_metadata() or ()})

@@ -22,7 +22,7 @@ class AuditRecord(NamedTuple):
     """One audited request, over. None is not known, or there is nothing to say.
 
     `action` is the policy's span name, or the method and the policy's path pattern; `resource` the path without its
-    query, at most 1024 characters of it, as the client sent it. `user` is the value of the tag that the file names.
+    query, at most 1024 characters of it, as Envoy has it. `user` is the value of the tag that the file names.
     `source_address` has no port: the next connection of the same client has another one.
     """
 

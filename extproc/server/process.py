@@ -90,10 +90,10 @@ class Process:
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._stop, number)
         plan = await self._file.load()
-        self._store.show(POLICY_RATIO.name, _ratios(plan))
-        self._exporter = Exporter(self._store, plan.collector, plan.attributes)
         if (sink := await asyncio.to_thread(audit.open_sink, plan)) is not None:
             self._audit.use(sink)
+        self._store.show(POLICY_RATIO.name, _ratios(plan))
+        self._exporter = Exporter(self._store, plan.collector, plan.attributes)
         self._send_spans(plan)
         runtime.settle()
         try:
