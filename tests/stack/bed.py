@@ -1,0 +1,274 @@
+"""The whole stack without containers: the deployments' own files and programs, on 127.0.0.1 and free ports.
+
+Jaeger alone is played by a receiver in this process; test_jaeger.py has a real one.
+"""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from envoy_files import ROOT, change, filters, load, place
+from envoy_process import EnvoyProcess
+from example_process import ExampleProcess
+from extproc.demo.otlp_receiver import OtlpReceiver
+from otlp_receiver import forwarder
+from server_process import ServerProcess
+from stack import tools
+
+PROMETHEUS_FOLDER = ROOT / "deploy" / "prometheus"
+
+_SERVICES = {"user-service": "http_service", "order-service": "http_service", "grpc-service": "grpc_service"}
+_OVER_HTTP = "order-service"
+_EXPORT_MILLISECONDS = "500"
+_SCRAPE = "500ms"
+_READY_SECONDS, _STOP_SECONDS, _POLL_SECONDS = 30.0, 20.0, 0.05
+_OK = 200
+
+
+@dataclass
+class Program:
+    """A program that answers `ready_url` with 200 once it is ready. It may be started again after it was stopped."""
+
+    command: tuple[str | Path, ...]
+    ready_url: str
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _process: subprocess.Popen[bytes] | None = None
+
+    async def start(self, client: aiohttp.ClientSession) -> None:
+        """Start it and wait until it is ready."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  our own command
+                self.command, cwd=self.log.parent, stdout=log, stderr=log, env={**os.environ, **self.environment}
+            )
+        async with asyncio.timeout(_READY_SECONDS):
+            while not await self._ready(client):
+                assert self._process.poll() is None, self.log.read_text()
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """End it, by force if it does not end by itself."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                await asyncio.to_thread(self._process.wait, _STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                await asyncio.to_thread(self._process.wait)
+            self._process = None
+
+    async def _ready(self, client: aiohttp.ClientSession) -> bool:
+        try:
+            async with client.get(self.ready_url) as response:
+                return response.status == _OK
+        except aiohttp.ClientError:
+            return False
+
+
+@dataclass(slots=True)
+class Stack:
+    """Everything that runs. `ports` are those that deployments know as `name:port`, `traces` is the collector's file."""
+
+    envoy: EnvoyProcess
+    extproc: ServerProcess
+    services: dict[str, ExampleProcess]
+    collector: Program
+    jaeger: OtlpReceiver
+    prometheus: Program
+    alertmanager: Program
+    client: aiohttp.ClientSession
+    ports: dict[str, int]
+    traces: Path
+
+    async def text(self, name: str, path: str = "/metrics") -> str:
+        """A page of one of the programs, named as in deployments."""
+        async with self.client.get(f"http://127.0.0.1:{self.ports[name]}{path}") as response:
+            response.raise_for_status()
+            return await response.text()
+
+    async def api(self, name: str, path: str, **parameters: str) -> Any:  # noqa: ANN401  JSON
+        """What an HTTP API answers."""
+        async with self.client.get(f"http://127.0.0.1:{self.ports[name]}{path}", params=parameters) as response:
+            answer = await response.json()
+            assert response.status == _OK, f"{path} {parameters}: {answer}"
+            return answer
+
+    async def send(self, path: str, method: str = "GET", **headers: str) -> int:
+        """One request through Envoy; its status. In names of headers `_` stands for `-`."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.client.request(method, self.envoy.url(path), headers=sent) as response:
+            await response.read()
+            return response.status
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Stack]:
+    """The stack, ready: Envoy with advanced.yaml, extproc with stack.yaml, the services, and what collects and shows."""
+    async with AsyncExitStack() as exits:
+        client = await exits.enter_async_context(aiohttp.ClientSession())
+        jaeger = OtlpReceiver()
+        exits.push_async_callback(jaeger.stop)
+        ports = _free_ports("otel-collector:4317", "otel-collector:4318", "otel-collector:8889", "otel-collector:8888")
+        ports |= _free_ports("otel-collector:13133", "prometheus:9090", "alertmanager:9093")
+        ports["jaeger:4317"] = await jaeger.start()
+
+        collector = _collector(folder, ports)
+        exits.push_async_callback(collector.stop)
+        await collector.start(client)
+
+        otlp = f"http://127.0.0.1:{ports['otel-collector:4317']}"
+        # The services and Envoy have to know each other's port: the forwarder's is there before either.
+        to_envoy = await exits.enter_async_context(forwarder(0))
+        extproc = exits.enter_context(_extproc(folder, otlp))
+        services = {name: exits.enter_context(_service(folder, name, ports, to_envoy.port)) for name in _SERVICES}
+        await asyncio.to_thread(extproc.wait_ready)
+        ports["extproc:50051"] = int(extproc.grpc[0].rpartition(":")[2])
+        ports |= {f"{name}:{9090 if name == 'grpc-service' else 8080}": each.port for name, each in services.items()}
+        envoy = await exits.enter_async_context(EnvoyProcess(_envoy(ports)))
+        to_envoy.target_port = envoy.port
+        ports["envoy:9901"] = envoy.ports["stats"]
+        for cluster in ("extproc", "user_service", "order_service", "grpc_service", "default_service"):
+            await envoy.wait_for_stat(f"cluster.{cluster}.membership_healthy", 1)
+
+        prometheus, alertmanager = _prometheus(folder, ports), _alertmanager(folder, ports)
+        for program in (alertmanager, prometheus):
+            exits.push_async_callback(program.stop)
+            await program.start(client)
+        yield Stack(
+            envoy=envoy,
+            extproc=extproc,
+            services=services,
+            collector=collector,
+            jaeger=jaeger,
+            prometheus=prometheus,
+            alertmanager=alertmanager,
+            client=client,
+            ports=ports,
+            traces=folder / "traces.json",
+        )
+
+
+def _free_ports(*names: str) -> dict[str, int]:
+    """A free port for each name, all of them different."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    ports = {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _collector(folder: Path, ports: dict[str, int]) -> Program:
+    """The deployments' collector: their file, and over it the ports, a file of all spans, and less patience."""
+
+    def at(port: int) -> dict[str, str]:
+        return {"endpoint": f"127.0.0.1:{ports[f'otel-collector:{port}']}"}
+
+    own_metrics = {"host": "127.0.0.1", "port": ports["otel-collector:8888"]}
+    impatient = {"initial_interval": "100ms", "max_interval": "100ms", "max_elapsed_time": "500ms"}
+    override = {
+        "receivers": {"otlp": {"protocols": {"grpc": at(4317), "http": at(4318)}}},
+        "exporters": {
+            "prometheus": at(8889),
+            "file": {"path": str(folder / "traces.json")},
+            "otlp_grpc/jaeger": {"retry_on_failure": impatient, "sending_queue": {"queue_size": 2, "num_consumers": 1}},
+        },
+        "extensions": {"health_check": at(13133)},
+        "service": {
+            "pipelines": {"traces": {"exporters": ["otlp_grpc/jaeger", "file"]}},
+            "telemetry": {"metrics": {"readers": [{"pull": {"exporter": {"prometheus": own_metrics}}}]}},
+        },
+    }
+    over = folder / "collector.yaml"
+    over.write_text(yaml.safe_dump(override))
+    return Program(
+        (tools.collector(), "--config", ROOT / "deploy" / "otel-collector.yaml", "--config", over),
+        f"http://127.0.0.1:{ports['otel-collector:13133']}/",
+        folder / "collector.log",
+        {"JAEGER_ENDPOINT": f"127.0.0.1:{ports['jaeger:4317']}", "LISTEN_HOST": "127.0.0.1"},
+    )
+
+
+def _extproc(folder: Path, otlp: str) -> ServerProcess:
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        "OTEL_METRIC_EXPORT_INTERVAL": _EXPORT_MILLISECONDS,
+    }
+    return ServerProcess(folder, (ROOT / "policies" / "stack.yaml").read_text(), environment=environment)
+
+
+def _service(folder: Path, name: str, ports: dict[str, int], envoy: int) -> ExampleProcess:
+    """A service; one of them exports by OTLP over HTTP, the others over gRPC."""
+    protocol, port = ("http/protobuf", 4318) if name == _OVER_HTTP else ("grpc", 4317)
+    environment = {
+        "OTEL_SERVICE_NAME": name,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{ports[f'otel-collector:{port}']}",
+        "OTEL_METRIC_EXPORT_INTERVAL": _EXPORT_MILLISECONDS,
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+        "ENVOY_URL": f"http://127.0.0.1:{envoy}",
+        "ENVOY_GRPC_TARGET": f"127.0.0.1:{envoy}",
+    }
+    return ExampleProcess(folder, _SERVICES[name], environment)
+
+
+def _envoy(ports: dict[str, int]) -> str:
+    config = load("advanced.yaml")
+    place(config, ports)
+    # A machine that is slow for a moment is not what is tried.
+    change(filters(config)["envoy.filters.http.ext_proc"], "message_timeout", "5s")
+    return yaml.safe_dump(config)
+
+
+def _prometheus(folder: Path, ports: dict[str, int]) -> Program:
+    """The deployments' Prometheus, which scrapes and evaluates often and does not wait before an alert fires."""
+    configuration = folder / "prometheus"
+    configuration.mkdir()
+    for path in PROMETHEUS_FOLDER.glob("*-rules.yml"):
+        rules = yaml.safe_load(path.read_text())
+        for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+            rule.pop("for", None)
+        (configuration / path.name).write_text(yaml.safe_dump(rules))
+    config = yaml.safe_load((PROMETHEUS_FOLDER / "prometheus.yml").read_text())
+    config["global"] |= {"scrape_interval": _SCRAPE, "scrape_timeout": _SCRAPE, "evaluation_interval": _SCRAPE}
+    for each in (*config["scrape_configs"], *config["alerting"]["alertmanagers"]):
+        for static in each["static_configs"]:
+            static["targets"] = [f"127.0.0.1:{ports[target]}" for target in static["targets"]]
+    (configuration / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{ports['prometheus:9090']}"
+    return Program(
+        (
+            tools.debian("prometheus"),
+            f"--config.file={configuration / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'prometheus-data'}",
+            f"--web.listen-address={address}",
+        ),
+        f"http://{address}/-/ready",
+        folder / "prometheus.log",
+    )
+
+
+def _alertmanager(folder: Path, ports: dict[str, int]) -> Program:
+    shutil.copy(PROMETHEUS_FOLDER / "alertmanager.yml", folder)
+    address = f"127.0.0.1:{ports['alertmanager:9093']}"
+    return Program(
+        (
+            tools.debian("prometheus-alertmanager"),
+            f"--config.file={folder / 'alertmanager.yml'}",
+            f"--storage.path={folder / 'alertmanager-data'}",
+            f"--web.listen-address={address}",
+            "--cluster.listen-address=",
+        ),
+        f"http://{address}/-/ready",
+        folder / "alertmanager.log",
+    )
