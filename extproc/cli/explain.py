@@ -11,6 +11,7 @@ import click
 from extproc.cli.arguments import Parsed, load_policy
 from extproc.engine import explain as engine
 from extproc.engine.outcome import Reason
+from extproc.engine.wire import Mutation
 from extproc.policy.plan import DEFAULT_POLICY, SamplerKind
 
 
@@ -55,7 +56,7 @@ def command(
     trace_id: str | None,
     output: str,
 ) -> None:
-    r"""Show what the policy FILE does with one request: METHOD URL.
+    """Show what the policy FILE does with one request: METHOD URL.
 
     Every policy is listed with the first field that fails, then the decision with the sampler's arithmetic, the tags
     and what Envoy is told. URL is a path with its query, or a whole URL whose host is then matched too.
@@ -64,7 +65,7 @@ def command(
     extproc explain policy.yaml GET /api/users/42
     extproc explain policy.yaml POST https://shop.example.com/api/orders/7 --service order-service -H 'x-tier: gold'
     extproc explain policy.yaml GET / -H 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
-    """
+    """  # noqa: D301  click reads the backspace
     plan = load_policy(file)
     request = _pseudo_headers(method, url)
     for name, value in headers:
@@ -122,7 +123,11 @@ def _as_data(explanation: engine.Explanation) -> dict[str, object]:
         "captures": explanation.captures,
         "tags": explanation.metadata,
         "tags_from_response": list(explanation.later),
-        "mutations": {"set_headers": dict(mutation.set_headers), "clear_route_cache": mutation.clear_route_cache},
+        "mutations": {
+            "set_headers": dict(mutation.set_headers),
+            "remove_headers": list(mutation.remove_headers),
+            "clear_route_cache": mutation.clear_route_cache,
+        },
     }
 
 
@@ -140,9 +145,14 @@ def _as_text(explanation: engine.Explanation) -> str:
     lines += [f"  {name} = {value}" for name, value in sorted(explanation.metadata.items())]
     lines += [f"  {name}, once the response is there" for name in explanation.later]
     lines += ["", "Header mutations"]
-    lines += [f"  set {name}: {value}" for name, value in explanation.mutation.set_headers]
-    lines += ["  clear_route_cache: true"] if explanation.mutation.clear_route_cache else ["  none"]
+    lines += _mutation_lines(explanation.mutation) or ["  none"]
     return "\n".join(lines)
+
+
+def _mutation_lines(mutation: Mutation) -> list[str]:
+    lines = [f"  set {name}: {value}" for name, value in mutation.set_headers]
+    lines += [f"  remove {name}" for name in mutation.remove_headers]
+    return [*lines, "  clear_route_cache: true"] if mutation.clear_route_cache else lines
 
 
 def _verdict_line(explanation: engine.Explanation, verdict: engine.Verdict, width: int) -> str:

@@ -126,6 +126,7 @@ class Mutation:
     """What a reply to request headers does to them; `clear_route_cache` makes Envoy choose the route again."""
 
     set_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: tuple[str, ...] = ()
     clear_route_cache: bool = False
 
 
@@ -286,9 +287,11 @@ def describe(data: bytes) -> tuple[dict[str, TagValue], Mutation]:
     tags = reply.dynamic_metadata.fields[NAMESPACE].struct_value
     values = {name: _scalar(value) for name, value in tags.fields.items()}
     common = reply.request_headers.response
-    options = common.header_mutation.set_headers
+    headers = common.header_mutation
     mutation = Mutation(
-        tuple((option.header.key, option.header.raw_value.decode()) for option in options), common.clear_route_cache
+        tuple((option.header.key, option.header.raw_value.decode()) for option in headers.set_headers),
+        tuple(headers.remove_headers),
+        common.clear_route_cache,
     )
     return {name: value for name, value in values.items() if value is not None}, mutation
 
