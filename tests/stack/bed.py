@@ -47,13 +47,10 @@ class Program:
 
     async def start(self, client: aiohttp.ClientSession) -> None:
         """Start it and wait until it is ready."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  our own command
-                self.command, cwd=self.log.parent, stdout=log, stderr=log, env={**os.environ, **self.environment}
-            )
+        process = self._process = self._spawn()
         async with asyncio.timeout(_READY_SECONDS):
             while not await self._ready(client):
-                assert self._process.poll() is None, self.log.read_text()
+                assert process.poll() is None, self.log.read_text()
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def stop(self) -> None:
@@ -67,6 +64,13 @@ class Program:
                 await asyncio.to_thread(self._process.wait)
             self._process = None
 
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **self.environment}
+        with self.log.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603  our own command
+                self.command, cwd=self.log.parent, stdout=log, stderr=log, env=environment
+            )
+
     async def _ready(self, client: aiohttp.ClientSession) -> bool:
         try:
             async with client.get(self.ready_url) as response:
@@ -77,7 +81,7 @@ class Program:
 
 @dataclass(slots=True)
 class Stack:
-    """Everything that runs. `ports` are those that deployments know as `name:port`, `traces` is the collector's file."""
+    """Everything that runs. `ports` has those that deployments call `name:port`, `traces` is the collector's file."""
 
     envoy: EnvoyProcess
     extproc: ServerProcess
@@ -113,7 +117,7 @@ class Stack:
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Stack]:
-    """The stack, ready: Envoy with advanced.yaml, extproc with stack.yaml, the services, and what collects and shows."""
+    """The stack, ready: Envoy with advanced.yaml, extproc with stack.yaml, the services, what collects and shows."""
     async with AsyncExitStack() as exits:
         client = await exits.enter_async_context(aiohttp.ClientSession())
         jaeger = OtlpReceiver()
