@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from aiohttp import web
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from extproc.demo.otlp_receiver import OtlpReceiver
@@ -30,13 +31,18 @@ class HttpReceiver:
 
     port: int = 0
     metrics: list[ExportMetricsServiceRequest] = field(default_factory=list)
+    logs: list[ExportLogsServiceRequest] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
     async def receive(self, request: web.Request) -> web.Response:
         """Answer one export."""
         # aiohttp has undone the compression that Content-Encoding names.
-        self.metrics.append(ExportMetricsServiceRequest.FromString(await request.read()))
+        body = await request.read()
+        if request.path.endswith("/v1/logs"):
+            self.logs.append(ExportLogsServiceRequest.FromString(body))
+        else:
+            self.metrics.append(ExportMetricsServiceRequest.FromString(body))
         self.headers.append(request.headers)
         self.paths.append(request.path)
         return web.Response(content_type="application/x-protobuf")

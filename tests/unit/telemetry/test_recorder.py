@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from audits import audited
 from extproc.engine.outcome import Phase, Reason, StreamError
 from extproc.telemetry.delta import Delta, Distribution
 from extproc.telemetry.instruments import INSTRUMENTS, OVERFLOW, SECONDS, Instrument, Kind
@@ -179,3 +180,16 @@ def test_table(instrument: Instrument) -> None:
     assert list(instrument.bounds) == sorted(set(instrument.bounds))
     if instrument.unit == "s" and instrument.bounds and instrument.name != "extproc.message.duration":
         assert SECONDS == instrument.bounds
+
+
+def test_audit_records_are_kept_until_collected() -> None:
+    """They come with the next Delta, once and in order; beyond the limit they are dropped and counted."""
+    recorder = Recorder(audit_limit=2)
+    kept = [audited(resource=f"/{number}") for number in range(3)]
+    for record in kept:
+        recorder.audit(record)
+    first, second = recorder.collect(), recorder.collect()
+    assert (kept[:2], []) == (first.audit, second.audit)
+    assert {(("signal", "audit"),): 1} == first.numbers["extproc.export.dropped"]
+    recorder.audit(kept[2])
+    assert kept[2:] == recorder.collect().audit
