@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PRINTED := envoy/basic.yaml envoy/tracing.yaml
 
-.PHONY: help setup demo test test-stack lint proto envoy-files dashboards bench clean
+.PHONY: help setup demo test test-stack lint proto envoy-files dashboards kubernetes bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -44,6 +44,9 @@ envoy-files: setup ## print anew what `extproc envoy` prints of envoy/, by the c
 
 dashboards: setup ## build Grafana's dashboard anew
 	$(BIN)/python deploy/grafana/build.py deploy/grafana/dashboards/extproc.json
+
+kubernetes: setup ## make anew what deploy/kubernetes/ has of envoy/advanced.yaml
+	$(BIN)/python deploy/kubernetes/sidecar_envoy.py
 
 bench: setup ## server CPU per request against a bare echo server, under the same Envoy
 	$(BIN)/python bench/overhead.py

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import yaml
 
-from envoy_files import addresses, change, filters
+from envoy_files import change, filters
 from envoy_process import envoy_executable
 from image import ROOT, Image
 
@@ -42,6 +42,22 @@ def in_order(names: Iterable[str]) -> list[str]:
     for name in names:
         ordered += [other for other in (*in_order(waits_for(name)), name) if other not in ordered]
     return ordered
+
+
+def envoy_listens(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The socket addresses that an Envoy listens on, its admin's last."""
+    return [each["address"]["socket_address"] for each in (*config["static_resources"]["listeners"], config["admin"])]
+
+
+def envoy_dials(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The socket addresses that an Envoy calls."""
+    found = (
+        endpoint["endpoint"]["address"]
+        for cluster in config["static_resources"]["clusters"]
+        for locality in cluster["load_assignment"]["endpoints"]
+        for endpoint in locality["lb_endpoints"]
+    )
+    return [address["socket_address"] for address in found if "socket_address" in address]
 
 
 class Containers:
@@ -165,7 +181,7 @@ class Containers:
     def _envoy(self, path: Path) -> Path:
         """A copy of Envoy's configuration with addresses here."""
         config = yaml.safe_load(path.read_text())
-        for address in (*addresses(config, dialled=False), *addresses(config, dialled=True)):
+        for address in (*envoy_listens(config), *envoy_dials(config)):
             host = address["address"] if address["address"] in SERVICES else "envoy"
             address.update(address="127.0.0.1", port_value=self.port(host, address["port_value"]))
         for listener in config["static_resources"]["listeners"]:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from containers import COMPOSE, OURS, SERVICES, in_order, mounts, waits_for
-from envoy_files import addresses
+from containers import COMPOSE, OURS, SERVICES, envoy_dials, envoy_listens, in_order, mounts, waits_for
 from image import ROOT
 
 NAMES = sorted(SERVICES)
@@ -24,7 +23,7 @@ JAEGER = {4317, 4318, 13133, 16686}
 def listens() -> dict[str, set[int]]:
     """The ports of each service, by its configuration and not by compose."""
     envoy = yaml.safe_load((ROOT / "envoy" / "advanced.yaml").read_text())
-    outside = {address["port_value"] for address in addresses(envoy, dialled=False) if address["address"] != LOOPBACK}
+    outside = {address["port_value"] for address in envoy_listens(envoy) if address["address"] != LOOPBACK}
     collector = (DEPLOY / "otel-collector.yaml").read_text()
     return {
         "envoy": outside,
@@ -169,7 +168,7 @@ def test_environment_calls_what_is_there(name: str) -> None:
 def test_envoy_calls_what_is_there() -> None:
     """Every address that Envoy's configuration dials is one that a service listens on."""
     envoy = yaml.safe_load((ROOT / "envoy" / "advanced.yaml").read_text())
-    dialled = [(each["address"], each["port_value"]) for each in addresses(envoy, dialled=True)]
+    dialled = [(each["address"], each["port_value"]) for each in envoy_dials(envoy)]
 
     assert {"extproc", "otel-collector", "user-service", "order-service", "grpc-service"} <= {
         host for host, _ in dialled
