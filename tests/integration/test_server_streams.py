@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2
 
@@ -164,3 +165,28 @@ def test_body_that_envoy_buffers_is_accepted(tmp_path: Path) -> None:
 
     with serving(tmp_path) as server:
         assert "request_headers" == asyncio.run(talk(server.grpc[0]))
+
+
+def test_aborted_streams_leave_nothing_behind(tmp_path: Path) -> None:
+    """Thousands of requests that never end, each with a span of ours: every one is recorded, and memory stays flat."""
+    rounds, each = 4, 1000
+    policy = "tracing: {spans: {mode: emit}, sampling: {policy: always_on}}"
+
+    async def abort(target: str) -> None:
+        async with grpc.aio.insecure_channel(target) as channel:
+            for _ in range(each // 50):
+                calls = [open_stream(channel) for _ in range(50)]
+                await asyncio.gather(*(say(call, REQUEST) for call in calls))
+                for call in calls:
+                    call.cancel()
+
+    with serving(tmp_path, policy, environment={"OTEL_BSP_MAX_QUEUE_SIZE": "512"}) as server:
+        process = psutil.Process(server.process.pid)
+        resident = []
+        for number in range(rounds):
+            asyncio.run(abort(server.grpc[0]))
+            series = 'envoy_errors_total{error_type="stream_reset"}'
+            server.poll(lambda: server.metric(series) == each * (number + 1) or None, series)  # noqa: B023  called at once
+            resident.append(process.memory_info().rss)
+        assert resident[-1] < 1.05 * resident[1]
+        assert 0 == server.metric("envoy_active_connections")
