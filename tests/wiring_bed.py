@@ -22,6 +22,7 @@ from extproc.engine import wire_pb2 as wire
 
 _POLICY = """
 tracing:
+  spans: {mode: MODE}
   sampling: {policy: always_on}
   attributes: {service.name: front, mesh.name: test}
   custom_tags:
@@ -38,10 +39,10 @@ tracing:
 """
 
 
-def write_policy(folder: Path) -> str:
-    """Write a policy file that uses everything that wiring looks at, and return its path."""
+def write_policy(folder: Path, mode: str = "annotate") -> str:
+    """Write a policy file that uses everything that wiring looks at, with this `spans.mode`, and return its path."""
     path = folder / "policy.yaml"
-    path.write_text(_POLICY)
+    path.write_text(_POLICY.replace("MODE", mode))
     return str(path)
 
 
@@ -54,6 +55,8 @@ def printed(policy: str, *arguments: str) -> str:
 
 Edit = Callable[[str], str]
 """What a test changes in the printed text."""
+
+FORCE_TRACE = "x-envoy-force-trace"
 
 KEEP = {"x-keep": "1"}
 """The scripted server keeps the trace of a request with this header."""
@@ -71,12 +74,13 @@ def flags(headers: dict[str, str]) -> str:
 
 @dataclass(slots=True)
 class Scripted:
-    """A server that answers every message, and asks for a trace where the request's x-keep says so.
+    """A server that answers every message, and changes headers where the request has x-keep: it asks for a trace.
 
     It may be `silent`, or `absent` from its socket.
     """
 
-    set_headers: list[str] = field(default_factory=lambda: ["x-envoy-force-trace"])
+    set_headers: dict[str, str] = field(default_factory=lambda: {FORCE_TRACE: "true"})
+    remove_headers: tuple[str, ...] = ()
     received: list[wire.ProcessingRequest] = field(default_factory=list)
     silent: bool = False
     absent: bool = False
@@ -134,14 +138,15 @@ class Scripted:
             headers = {each.key: each.raw_value.decode() for each in request.request_headers.headers.headers}
             answer.dynamic_metadata.update({"extproc": _tags(headers)})
             if "x-keep" in headers:
-                self._force(answer.request_headers.response)
+                self._change(answer.request_headers.response)
         return answer
 
-    def _force(self, common: wire.CommonResponse) -> None:
-        common.clear_route_cache = True
-        for name in self.set_headers:
+    def _change(self, common: wire.CommonResponse) -> None:
+        common.clear_route_cache = FORCE_TRACE in self.set_headers
+        common.header_mutation.remove_headers.extend(self.remove_headers)
+        for name, value in self.set_headers.items():
             option = common.header_mutation.set_headers.add(append_action=wire.OVERWRITE_IF_EXISTS_OR_ADD)
-            option.header.key, option.header.raw_value = name, b"true"
+            option.header.key, option.header.raw_value = name, value.encode()
 
 
 def _tags(headers: dict[str, str]) -> dict[str, str | float]:
@@ -155,7 +160,8 @@ def _tags(headers: dict[str, str]) -> dict[str, str | float]:
 class Bed:
     """Everything that runs, and what it has seen.
 
-    `upstream` has the headers of each request that reached it; its /slow goes on answering until `release`.
+    `upstream` has the headers of each request that reached it, several of one name joined by `,`; its /slow goes on
+    answering until `release`.
     """
 
     envoy: EnvoyProcess
@@ -214,7 +220,7 @@ async def _running(
 
 async def _upstream(seen: list[dict[str, str]], release: asyncio.Event) -> web.AppRunner:
     async def handle(request: web.Request) -> web.StreamResponse:
-        seen.append({name.lower(): value for name, value in request.headers.items()})
+        seen.append({name.lower(): ",".join(request.headers.getall(name)) for name in request.headers})
         if request.path != "/slow":
             return web.Response(text="ok")
         response = web.StreamResponse()

@@ -24,7 +24,10 @@ from extproc.wiring.settings import Collector, Settings, Timings
 from extproc.wiring.warn import warnings
 
 _DEFAULT_COLLECTOR = "127.0.0.1:4317"
-
+_NOTHING_TO_PRINT = (
+    "spans.mode emit needs nothing in Envoy's tracing; --only http-filter and --only cluster are all of it "
+    "(--edge or --timings access-log would add to this part)"
+)
 
 _ADDRESS = Parsed("ADDR", parse)
 _ENVOY_ADDRESS = Parsed("HOST:PORT", parse)
@@ -109,7 +112,7 @@ _FILE = click.Path(path_type=str)
 @click.option(
     "--collector",
     type=Parsed("HOST:PORT", parse_collector),
-    help="Where Envoy sends its spans by OTLP/gRPC; https://HOST:PORT for TLS.  "
+    help="Where Envoy sends its spans by OTLP/gRPC; https://HOST:PORT for TLS. With spans.mode emit it has none.  "
     f"[default: the policy's collector, else {_DEFAULT_COLLECTOR}]",
 )
 @click.option("--tls-ca", type=_FILE, metavar="FILE", help="Speak TLS to extproc, whose certificate this CA signed.")
@@ -135,9 +138,11 @@ def command(policy: Path, only: str, output: str, **options: Any) -> None:  # no
         settings = _settings(plan, part, options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    data = build(part, settings)
+    if not data:
+        raise click.UsageError(_NOTHING_TO_PRINT)
     for warning in warnings(settings):
         click.echo(f"warning: {warning}", err=True)
-    data = build(part, settings)
     click.echo(as_json(data) if output == "json" else as_yaml(data, comments(settings)), nl=False)
 
 

@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 from extproc.wiring.access_log import access_log
-from extproc.wiring.clusters import collector_cluster, extproc_cluster, upstream_cluster
+from extproc.wiring.clusters import own_clusters, upstream_cluster
 from extproc.wiring.filter import http_filter
 from extproc.wiring.hosts import address
 from extproc.wiring.protos import bootstrap, connections, hcm, listener, overload, pack, route, router
 from extproc.wiring.settings import PathRoute, Settings
-from extproc.wiring.tracing import HELPER_HEADERS, early_header_mutation, request_id_extension, tracing
+from extproc.wiring.tracing import early_header_mutations, helper_headers, request_id_extension, tracing
 
 _BUFFER_BYTES = 32 * 1024
 _OPEN_CONNECTIONS = 50_000
@@ -20,7 +20,7 @@ def whole(settings: Settings) -> bootstrap.Bootstrap:
     return bootstrap.Bootstrap(
         static_resources=bootstrap.BootstrapStaticResources(
             listeners=[_listener(settings)],
-            clusters=[extproc_cluster(settings), collector_cluster(settings), *upstreams],
+            clusters=[*own_clusters(settings), *upstreams],
         ),
         admin=bootstrap.Admin(address=address(settings.admin), ignore_global_conn_limit=True),
         overload_manager=_connection_limit(),
@@ -29,13 +29,14 @@ def whole(settings: Settings) -> bootstrap.Bootstrap:
 
 def tracing_part(settings: Settings) -> hcm.HttpConnectionManager:
     """The fields of the HTTP connection manager that decide and tag spans, for one that exists already."""
-    return hcm.HttpConnectionManager(
-        tracing=tracing(settings),
-        early_header_mutation_extensions=[early_header_mutation(edge=settings.edge)],
-        request_id_extension=request_id_extension(),
-        access_log=access_log(settings),
-        route_config=route.RouteConfiguration(request_headers_to_remove=list(HELPER_HEADERS)),
+    part = hcm.HttpConnectionManager(
+        early_header_mutation_extensions=early_header_mutations(settings), access_log=access_log(settings)
     )
+    if not settings.emits:
+        part.tracing = tracing(settings)
+        part.request_id_extension = request_id_extension()
+        part.route_config = route.RouteConfiguration(request_headers_to_remove=helper_headers(settings))
+    return part
 
 
 def _listener(settings: Settings) -> listener.Listener:
@@ -67,7 +68,9 @@ def _connection_manager(settings: Settings) -> hcm.HttpConnectionManager:
 
 def _routes(settings: Settings) -> route.RouteConfiguration:
     host = route.VirtualHost(name="all", domains=["*"], routes=[_route(each) for each in settings.routes])
-    return route.RouteConfiguration(name="routes", virtual_hosts=[host], request_headers_to_remove=list(HELPER_HEADERS))
+    return route.RouteConfiguration(
+        name="routes", virtual_hosts=[host], request_headers_to_remove=helper_headers(settings)
+    )
 
 
 def _route(path: PathRoute) -> route.Route:

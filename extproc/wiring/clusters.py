@@ -15,7 +15,13 @@ _OPEN_REQUESTS = 100_000
 """How many HTTP requests may be under way per Envoy before the filter gives up on new ones."""
 
 
-def extproc_cluster(settings: Settings) -> cluster.Cluster:
+def own_clusters(settings: Settings) -> list[cluster.Cluster]:
+    """extproc, and the collector of Envoy's spans where there are any."""
+    collector = [] if settings.emits else [_collector_cluster(settings)]
+    return [_extproc_cluster(settings), *collector]
+
+
+def _extproc_cluster(settings: Settings) -> cluster.Cluster:
     """One endpoint per address of every worker."""
     return cluster.Cluster(
         name=EXTPROC_CLUSTER,
@@ -34,7 +40,7 @@ def extproc_cluster(settings: Settings) -> cluster.Cluster:
     )
 
 
-def collector_cluster(settings: Settings) -> cluster.Cluster:
+def _collector_cluster(settings: Settings) -> cluster.Cluster:
     """Where Envoy's own spans go."""
     addresses = (settings.collector.address,)
     return cluster.Cluster(

@@ -29,21 +29,11 @@ _ALWAYS = {
         "A policy on a path can't be dodged by another spelling of it, and the upstream sees the spelling that was "
         "matched. Services that take %2F inside a name need path_with_escaped_slashes_action: KEEP_UNCHANGED."
     ),
-    ("request_id_extension",): (
-        "Without this a caller forces a trace by its x-request-id: Envoy reads a decision out of its 15th character."
-    ),
-    ("tracing",): "Every request has a span. Whether it is exported is extproc's decision.",
-    ("tracing", "random_sampling"): "Envoy itself begins no trace; extproc asks for those that are to be kept.",
-    ("tracing", "custom_tags"): (
-        "What extproc answers, by name. A tag that is new in the policy file needs a line here to be seen."
-    ),
-    ("tracing", "operation"): "Spans have the policy's span_name; those without one keep Envoy's name.",
     ("stream_idle_timeout",): "Ends what makes no progress.",
     ("virtual_hosts", "all", "routes"): (
         "The longest prefix first. The cluster's name is what a policy's `service` is compared with. timeout: 0s sets "
         "no limit on a whole response: Envoy's 15 s would cut downloads and streams."
     ),
-    ("request_headers_to_remove",): "The helper headers are between Envoy and extproc; upstreams never see them.",
     (
         "envoy.filters.http.ext_proc",
     ): "Asks extproc about each request. Other filters that read its tags come after it.",
@@ -52,14 +42,9 @@ _ALWAYS = {
     ("initial_metadata",): "Tells extproc that the access log times this request, so that it counts once.",
     ("access_log",): "Envoy's own account of each request, with exact timings, from which extproc makes its metrics.",
     ("buffer_flush_interval",): "How late metrics may be, and how much is lost if Envoy dies.",
-    ("buffer_size_bytes",): (
-        "A busy Envoy sends as soon as so much has come together: about a hundred requests."
-    ),
-    ("mutation_rules",): "The one header that extproc may set. Anything else that it asks for is refused and counted.",
+    ("buffer_size_bytes",): ("A busy Envoy sends as soon as so much has come together: about a hundred requests."),
     ("allow_mode_override",): "Lets extproc skip the phases that a request's policy does not need.",
     ("disable_immediate_response",): "extproc never answers in a service's place.",
-    ("emit_client_span",): "No span of Envoy's own call to extproc.",
-    ("metadata_options",): "Answers under this name are kept, for the span's tags; everything else is dropped.",
     (EXTPROC_CLUSTER, "type"): "One endpoint per worker: Envoy keeps one connection to each and spreads requests.",
     (EXTPROC_CLUSTER, "lb_policy"): "A worker that falls behind has more requests open, and gets fewer new ones.",
     (EXTPROC_CLUSTER, "health_checks"): (
@@ -75,8 +60,38 @@ _ALWAYS = {
         "counts from the moment it is known; by default Envoy may wait a second, to merge changes."
     ),
     (EXTPROC_CLUSTER, "transport_socket"): "TLS to extproc; its certificate has to name the host that is dialled.",
+}
+
+_ANNOTATING = {
+    ("request_id_extension",): (
+        "Without this a caller forces a trace by its x-request-id: Envoy reads a decision out of its 15th character."
+    ),
+    ("tracing",): "Every request has a span. Whether it is exported is extproc's decision.",
+    ("tracing", "random_sampling"): "Envoy itself begins no trace; extproc asks for those that are to be kept.",
+    ("tracing", "custom_tags"): (
+        "What extproc answers, by name. A tag that is new in the policy file needs a line here to be seen."
+    ),
+    ("tracing", "operation"): "Spans have the policy's span_name; those without one keep Envoy's name.",
+    ("request_headers_to_remove",): "The helper headers are between Envoy and extproc; upstreams never see them.",
+    ("mutation_rules",): "The one header that extproc may set. Anything else that it asks for is refused and counted.",
+    ("emit_client_span",): "No span of Envoy's own call to extproc.",
+    ("metadata_options",): "Answers under this name are kept, for the span's tags; everything else is dropped.",
     (COLLECTOR_CLUSTER, "transport_socket"): "trusted_ca is where most Linux images keep the system's CAs.",
     (COLLECTOR_CLUSTER, "type"): "Envoy's own spans, by OTLP/gRPC.",
+}
+
+_EMITTING: Comments = {
+    ("access_log",): (
+        "Envoy's own account of each request, with exact timings, from which extproc makes its metrics and its spans."
+    ),
+    ("early_header_mutation_extensions",): (
+        "Callers here are not trusted: a trace of theirs does not get past this line, so extproc begins a new one."
+    ),
+    ("mutation_rules",): (
+        "The two headers that extproc may change: its span is the upstream's parent. Anything else that it asks for is "
+        "refused and counted."
+    ),
+    ("metadata_options",): "Answers under this name are kept, for filters and access logs; everything else is dropped.",
 }
 
 
@@ -84,7 +99,7 @@ def comments(settings: Settings) -> Comments:
     """The comments for these settings."""
     return {
         **_ALWAYS,
-        ("early_header_mutation_extensions",): _EDGE if settings.edge else _TRUSTING,
+        **(_EMITTING if settings.emits else _annotating(edge=settings.edge)),
         ("processing_mode",): _TIMED_BY_LOG if settings.timings is Timings.ACCESS_LOG else _TIMED_BY_STREAM,
         ("failure_mode_allow",): _FAIL_OPEN if settings.fail_open else _FAIL_CLOSED,
         ("use_remote_address",): (
@@ -93,3 +108,7 @@ def comments(settings: Settings) -> Comments:
             else "Callers are trusted: x-forwarded-for and x-request-id are theirs to set."
         ),
     }
+
+
+def _annotating(*, edge: bool) -> Comments:
+    return {**_ANNOTATING, ("early_header_mutation_extensions",): _EDGE if edge else _TRUSTING}

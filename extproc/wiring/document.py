@@ -1,13 +1,14 @@
 """Envoy's typed configuration as plain data, the way Envoy's own documentation writes it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from betterproto2 import Casing, Message
 
 from extproc.wiring.bootstrap import tracing_part, whole
-from extproc.wiring.clusters import collector_cluster, extproc_cluster
+from extproc.wiring.clusters import own_clusters
 from extproc.wiring.filter import http_filter
 from extproc.wiring.needs import ValueType, span_tags
 from extproc.wiring.settings import Settings
@@ -63,7 +64,7 @@ def _filters(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _clusters(settings: Settings) -> list[dict[str, Any]]:
-    return [_plain(message, settings) for message in (extproc_cluster(settings), collector_cluster(settings))]
+    return [_plain(message, settings) for message in own_clusters(settings)]
 
 
 def _tracing(settings: Settings) -> dict[str, Any]:
@@ -78,35 +79,44 @@ _PARTS: Mapping[Part, Callable[[Settings], Any]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Newer:
+    """What Envoy 1.40 knows and the types do not: the types of tags, and that calls of the filter make no span."""
+
+    value_types: Mapping[str, ValueType]
+    no_client_span: bool
+
+
 def _plain(message: Message, settings: Settings) -> dict[str, Any]:
     data = message.to_dict(casing=Casing.SNAKE)
     types = {tag.name: tag.value_type for tag in span_tags(settings.plan)}
-    tidied = _tidied(data, types)
+    tidied = _tidied(data, _Newer(types, no_client_span=not settings.emits))
     assert isinstance(tidied, dict)  # noqa: S101  a message is a mapping
     return tidied
 
 
-def _tidied(data: object, types: Mapping[str, ValueType]) -> object:
+def _tidied(data: object, newer: _Newer) -> object:
     """The same data in reading order, with what the types do not know of and zeros that matter spelled out."""
     if isinstance(data, list):
-        return [_tidied(item, types) for item in data]
+        return [_tidied(item, newer) for item in data]
     if not isinstance(data, dict):
         return data
-    spelled = _spelled_out(data, types)
+    spelled = _spelled_out(data, newer)
     keys = sorted(spelled, key=lambda key: _RANK.get(key, len(_RANK)))
-    return {key: _tidied(spelled[key], types) for key in keys}
+    return {key: _tidied(spelled[key], newer) for key in keys}
 
 
-def _spelled_out(data: dict[str, Any], types: Mapping[str, ValueType]) -> dict[str, Any]:
+def _spelled_out(data: dict[str, Any], newer: _Newer) -> dict[str, Any]:
     added = dict(data)
     for key in ("random_sampling", "healthy_panic_threshold"):
         if data.get(key) == {}:
             added[key] = {"value": 0}
     if data.get(_TYPE) == _EXTERNAL_PROCESSOR:
         added.setdefault("failure_mode_allow", False)
-        added["emit_client_span"] = False  # new in Envoy 1.40, the types are older
+        if newer.no_client_span:
+            added["emit_client_span"] = False
     if "tag" in data and "value" in data:
-        added["value_type"] = types[data["tag"]].value  # likewise
+        added["value_type"] = newer.value_types[data["tag"]].value
     if (limit := data.get("max_active_downstream_connections")) is not None:
         added["max_active_downstream_connections"] = int(limit)  # an int64, which JSON has as text
     return added

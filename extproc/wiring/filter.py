@@ -14,6 +14,9 @@ from extproc.wiring.settings import EXTPROC_CLUSTER, Settings, Timings
 FORCE_TRACE = "x-envoy-force-trace"
 """The header that starts the export of a trace: extproc alone may set it."""
 
+PARENT_HEADERS = ("traceparent", "tracestate")
+"""W3C trace context, by which callers name their span, and extproc its own."""
+
 _SEND = ext_proc.ProcessingModeHeaderSendMode.SEND
 _SKIP = ext_proc.ProcessingModeHeaderSendMode.SKIP
 
@@ -40,16 +43,17 @@ def _external_processor(settings: Settings) -> ext_proc.ExternalProcessor:
         request_attributes=list(request_attributes(plan)),
         response_attributes=list(response_attributes(plan)),
         message_timeout=settings.message_timeout,
-        mutation_rules=_mutation_rules(),
+        mutation_rules=_mutation_rules(emits=settings.emits),
         allow_mode_override=True,
         disable_immediate_response=True,
         metadata_options=_metadata_options(metadata_namespaces(plan)),
     )
 
 
-def _mutation_rules() -> mutation_rules.HeaderMutationRules:
+def _mutation_rules(*, emits: bool) -> mutation_rules.HeaderMutationRules:
+    names = f"({'|'.join(PARENT_HEADERS)})" if emits else FORCE_TRACE
     return mutation_rules.HeaderMutationRules(
-        disallow_all=True, allow_expression=matcher.RegexMatcher(regex=f"^{FORCE_TRACE}$")
+        disallow_all=True, allow_expression=matcher.RegexMatcher(regex=f"^{names}$")
     )
 
 

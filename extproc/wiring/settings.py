@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from extproc.policy.plan import Plan
+from extproc.policy.plan import Plan, SpansMode
 from extproc.server.address import Address
 
 EXTPROC_CLUSTER = "extproc"
@@ -70,3 +70,8 @@ class Settings:
     collector: Collector = field(default=Collector(Address("127.0.0.1", OTLP_PORT)))
     tls: ClientTls | None = None
     timings: Timings = Timings.STREAM
+
+    @property
+    def emits(self) -> bool:
+        """Whether the spans are extproc's own: then Envoy's tracing is neither needed nor touched."""
+        return self.plan.mode is SpansMode.EMIT

@@ -1,7 +1,7 @@
 """The HTTP connection manager's tracing: Envoy's spans, decided and tagged by extproc."""
 
 from extproc.policy.plan import Plan
-from extproc.wiring.filter import FORCE_TRACE
+from extproc.wiring.filter import FORCE_TRACE, PARENT_HEADERS
 from extproc.wiring.needs import NAMESPACE, SPAN_NAME, SpanTag, ValueType, names_spans, span_tags
 from extproc.wiring.protos import core, early, hcm, metadata, mutation_rules, pack, request_id, resource, trace, types
 from extproc.wiring.protos import tracing as tag_types
@@ -10,10 +10,6 @@ from extproc.wiring.settings import COLLECTOR_CLUSTER, Settings
 CLIENT_TRACE_ID = "x-client-trace-id"
 """The header that makes Envoy follow the decision of a parent, and trace anything that has none."""
 
-HELPER_HEADERS = (CLIENT_TRACE_ID, FORCE_TRACE)
-"""Headers between Envoy and extproc, which neither callers may send nor upstreams receive."""
-
-_PARENT_HEADERS = ("traceparent", "tracestate")
 _SERVICE_NAME = "service.name"
 _NEVER = types.Percent(value=0.0)
 
@@ -29,16 +25,23 @@ def tracing(settings: Settings) -> hcm.HttpConnectionManagerTracing:
     )
 
 
-def early_header_mutation(*, edge: bool) -> core.TypedExtensionConfig:
+def helper_headers(settings: Settings) -> list[str]:
+    """Headers between Envoy and extproc, which neither callers may send nor upstreams receive."""
+    return [] if settings.emits else [CLIENT_TRACE_ID, FORCE_TRACE]
+
+
+def early_header_mutations(settings: Settings) -> list[core.TypedExtensionConfig]:
     """What is done to request headers before Envoy looks at them: the trace decision is taken right after."""
-    if edge:
-        mutations = [_remove(name) for name in (*HELPER_HEADERS, *_PARENT_HEADERS)]
-    else:
-        mutations = [*(_remove(name) for name in HELPER_HEADERS), _follow_parent()]
-    return core.TypedExtensionConfig(
+    mutations = [_remove(name) for name in helper_headers(settings)]
+    if settings.edge:
+        mutations += [_remove(name) for name in PARENT_HEADERS]
+    elif not settings.emits:
+        mutations.append(_follow_parent())
+    extension = core.TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=pack(early.HeaderMutation(mutations=mutations)),
     )
+    return [extension] if mutations else []
 
 
 def request_id_extension() -> hcm.RequestIdExtension:

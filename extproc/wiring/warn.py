@@ -11,9 +11,10 @@ _OTLP_HTTP_PORT = 4318
 
 def warnings(settings: Settings) -> Iterator[str]:
     """One sentence each."""
-    yield from _parents(settings)
+    if not settings.emits:
+        yield from _parents(settings)
     yield from _services(settings)
-    if settings.collector.address.port == _OTLP_HTTP_PORT:
+    if not settings.emits and settings.collector.address.port == _OTLP_HTTP_PORT:
         yield (
             f"the collector's port {_OTLP_HTTP_PORT} is usually OTLP over HTTP; Envoy sends its spans by gRPC: "
             "name that port with --collector HOST:4317"

@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from extproc.cli.envoy import command
-from extproc.policy.plan import Plan, Policy, Sampler, SamplerKind
+from extproc.policy.plan import Plan, Policy, Sampler, SamplerKind, SpansMode
 from extproc.wiring.comments import comments
 from extproc.wiring.document import Part
 from extproc.wiring.settings import Settings, Timings
@@ -28,6 +28,7 @@ tracing:
       span_name: orders
       custom_tags: [{tag: m, metadata: {kind: {request: {}}, metadata_key: {key: other, path: [{key: a}]}}}]
 """
+_EMIT = _POLICY.replace("tracing:", "tracing:\n  spans: {mode: emit}")
 _ORDERS = ("--upstream", "order_service=127.0.0.1:8080")
 
 _SETTINGS = Settings(Plan((), Policy("default", -1, Sampler(SamplerKind.ALWAYS_ON, 1.0, 0))), endpoints=())
@@ -47,13 +48,20 @@ def run(tmp_path: Path) -> Run:
     return invoke
 
 
+def _keys(data: object) -> set[str]:
+    """Every key at any depth."""
+    if isinstance(data, dict):
+        return set(data).union(*map(_keys, data.values()))
+    return set().union(*map(_keys, data)) if isinstance(data, list) else set()
+
+
 def _data(result: Result) -> Any:  # noqa: ANN401  JSON data
     assert (0, "") == (result.exit_code, result.stderr)
     return json.loads(result.stdout)
 
 
-def _whole(run: Run, *arguments: str) -> dict[str, Any]:
-    data = _data(run(*_ORDERS, "--format", "json", *arguments))
+def _whole(run: Run, *arguments: str, policy: str = _POLICY) -> dict[str, Any]:
+    data = _data(run(*_ORDERS, "--format", "json", *arguments, policy=policy))
     assert isinstance(data, dict)
     return data
 
@@ -86,20 +94,30 @@ def _tcp(host: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
+@pytest.mark.parametrize("policy", [_POLICY, _EMIT], ids=list(SpansMode))
 @pytest.mark.parametrize("part", list(Part))
-def test_yaml_says_the_same_as_json(run: Run, part: Part) -> None:
+def test_yaml_says_the_same_as_json(run: Run, part: Part, policy: str) -> None:
     """YAML adds comments and nothing else."""
-    arguments = ("--only", part.value, *_ORDERS)
-    text = run(*arguments).stdout
-    assert _data(run(*arguments, "--format", "json")) == yaml.safe_load(text)
+    arguments = ("--only", part.value, *_ORDERS, "--edge")
+    text = run(*arguments, policy=policy).stdout
+    assert _data(run(*arguments, "--format", "json", policy=policy)) == yaml.safe_load(text)
     assert "# " in text
 
 
-def test_every_comment_is_printed(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("policy", "mode", "edge"),
+    [
+        (_POLICY, SpansMode.ANNOTATE, []),
+        (_POLICY, SpansMode.ANNOTATE, ["--edge"]),
+        (_EMIT, SpansMode.EMIT, ["--edge"]),
+    ],
+)
+def test_every_comment_is_printed(run: Run, policy: str, mode: SpansMode, edge: list[str]) -> None:
     """No comment has lost what it was about."""
-    options = ("--tls-ca", "ca.pem", "--collector", "https://otel", "--timings", "access-log")
-    printed = " ".join(run(*_ORDERS, *options).stdout.replace("# ", "").split())
-    settings = replace(_SETTINGS, timings=Timings.ACCESS_LOG)
+    options = ("--tls-ca", "ca.pem", "--collector", "https://otel", "--timings", "access-log", *edge)
+    printed = " ".join(run(*_ORDERS, *options, policy=policy).stdout.replace("# ", "").split())
+    plan = replace(_SETTINGS.plan, mode=mode)
+    settings = replace(_SETTINGS, plan=plan, timings=Timings.ACCESS_LOG, edge=bool(edge))
     assert [] == [text for text in comments(settings).values() if " ".join(text.split()) not in printed]
 
 
@@ -207,6 +225,56 @@ def test_what_a_bare_policy_leaves_out(run: Run) -> None:
     assert "envoy" == tracing["provider"]["typed_config"]["service_name"]
 
 
+def test_spans_of_our_own_leave_envoys_tracing_alone(run: Run) -> None:
+    """No tracing, no collector, no helper headers, nothing that only Envoy 1.40 knows; extproc sets the parent."""
+    whole = _whole(run, policy=_EMIT)
+    annotating = {
+        "tracing",
+        "early_header_mutation_extensions",
+        "request_id_extension",
+        "request_headers_to_remove",
+        "emit_client_span",
+        "value_type",
+    }
+    assert not annotating & _keys(whole)
+    assert annotating <= _keys(_whole(run))
+    assert ["extproc", "order_service"] == [each["name"] for each in whole["static_resources"]["clusters"]]
+    rules = {"disallow_all": True, "allow_expression": {"regex": "^(traceparent|tracestate)$"}}
+    ours, envoys = (_manager(each)["http_filters"][0]["typed_config"] for each in (whole, _whole(run)))
+    del envoys["emit_client_span"]
+    assert {**envoys, "mutation_rules": rules} == ours
+
+
+def test_spans_of_our_own_at_the_edge(run: Run) -> None:
+    """A caller's trace headers are dropped before extproc sees them."""
+    [extension] = _manager(_whole(run, "--edge", policy=_EMIT))["early_header_mutation_extensions"]
+    assert [{"remove": "traceparent"}, {"remove": "tracestate"}] == extension["typed_config"]["mutations"]
+
+
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        (["--edge"], ["early_header_mutation_extensions"]),
+        (["--timings", "access-log"], ["access_log"]),
+        (["--edge", "--timings", "access-log"], ["early_header_mutation_extensions", "access_log"]),
+    ],
+)
+def test_what_is_left_of_tracing(run: Run, options: list[str], keys: list[str]) -> None:
+    """With spans of our own the part has what else belongs into the connection manager."""
+    assert keys == list(_data(run("--only", "tracing", "--format", "json", *options, policy=_EMIT)))
+
+
+def test_nothing_is_left_of_tracing(run: Run) -> None:
+    """A part without anything in it is not printed: it would look like a mistake of ours."""
+    result = run("--only", "tracing", policy=_EMIT)
+    assert (2, "") == (result.exit_code, result.stdout)
+    message = (
+        "Error: spans.mode emit needs nothing in Envoy's tracing; --only http-filter and --only cluster are all of it "
+        "(--edge or --timings access-log would add to this part)\n"
+    )
+    assert result.stderr.endswith(message)
+
+
 @pytest.mark.parametrize(
     ("arguments", "policy", "warning"),
     [
@@ -247,6 +315,13 @@ def test_a_policy_that_ignores_parents_works_at_the_edge(run: Run) -> None:
     """With --edge there is nothing to warn about."""
     policy = _POLICY.replace("always_on}\n      span", "always_on, parent: ignore}\n      span")
     assert "" == run(*_ORDERS, "--edge", policy=policy).stderr
+
+
+def test_spans_of_our_own_have_nothing_to_be_warned_about(run: Run) -> None:
+    """A parent can be ignored everywhere, and Envoy sends nothing to a collector."""
+    policy = _EMIT.replace("always_on}\n      span", "always_on, parent: ignore}\n      span")
+    assert _EMIT != policy
+    assert "" == run(*_ORDERS, policy=policy.replace("otel.mesh:4317", "otel.mesh:4318")).stderr
 
 
 def test_a_bad_policy(run: Run) -> None:
