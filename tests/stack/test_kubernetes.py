@@ -1,6 +1,7 @@
 """deploy/kubernetes/, built by kustomize: valid by Kubernetes' own schemas, and at one with itself and with compose."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -66,14 +67,14 @@ class Manifests:
 
 @pytest.fixture(scope="module", params=OVERLAYS)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Manifests:
-    """An overlay with every component, as docs/deploy.md puts them together."""
-    folder = tmp_path_factory.mktemp(request.param)
-    whole = {
-        "resources": [_relative(FOLDER / "overlays" / request.param, folder)],
-        "components": [_relative(FOLDER / "components" / name, folder) for name in COMPONENTS],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(whole))
-    return Manifests(_build(folder))
+    """An overlay with every component."""
+    return _together(
+        tmp_path_factory.mktemp(request.param),
+        {
+            "resources": [f"../overlays/{request.param}"],
+            "components": [f"../components/{name}" for name in COMPONENTS],
+        },
+    )
 
 
 @pytest.mark.parametrize("folder", ["base", *(f"overlays/{name}" for name in OVERLAYS)])
@@ -84,6 +85,17 @@ def test_builds_alone(folder: str) -> None:
     assert {"Namespace", "Deployment", "Service", "ConfigMap", "HorizontalPodAutoscaler"} <= {
         each["kind"] for each in objects
     }
+
+
+def test_documented_choice_builds(tmp_path: Path) -> None:
+    """The kustomization of docs/deploy.md is the shared overlay with components, and images from a registry."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    built = _together(tmp_path, yaml.safe_load(block))
+
+    assert {"extproc", "envoy", "jaeger", "prometheus"} <= set(built.pods())
+    images = {container["name"]: container["image"] for _, _, container in built.containers()}
+    assert "registry.example.com/extproc:0.1.0" == images["extproc"]
+    assert "registry.example.com/extproc-examples:0.1.0" == images["service"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -331,15 +343,21 @@ def _called(built: Manifests) -> str:
     return f"{address['socket_address']['address']}:{address['socket_address']['port_value']}"
 
 
+def _together(folder: Path, kustomization: Object) -> Manifests:
+    """What a kustomization comes to that stands in a folder beside base, here in `folder`."""
+    for key in ("resources", "components"):
+        kustomization[key] = [
+            os.path.relpath(FOLDER / "beside" / path, folder.resolve()) for path in kustomization[key]
+        ]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return Manifests(_build(folder))
+
+
 def _build(folder: Path) -> list[Object]:
     command = [str(kustomize()), "build", "--load-restrictor", "LoadRestrictionsNone", str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own command
     assert (0, "") == (result.returncode, result.stderr)
     return list(yaml.safe_load_all(result.stdout))
-
-
-def _relative(path: Path, start: Path) -> str:
-    return os.path.relpath(path, start.resolve())
 
 
 def _ports(pod: Object) -> dict[str, int]:
