@@ -9,6 +9,8 @@ from envoy_files import Config, Mesh, change, clusters, limits, manager, running
 
 POLICY = "tracing: {sampling: {policy: always_off}}\n"
 
+_ASKED = "http.ingress_http.ext_proc.streams_started"
+
 
 def _routes(config: Config) -> dict[str, Config]:
     """The routes of the first listener by name, each as what is done with its requests."""
@@ -246,6 +248,7 @@ def test_without_memory_requests_are_refused(tmp_path: Path) -> None:
             status, name = await mesh.send("/")
             assert (503, 0) == (status, mesh.upstream.attempts[name])
             assert 200 == await _statistics(mesh)
+            assert {"http.ingress_http.ext_proc.streams_started": 0} == await mesh.envoy.stats(_ASKED)
 
     asyncio.run(check())
 
@@ -255,6 +258,7 @@ def test_idle_connections_end(tmp_path: Path) -> None:
 
     def hasty(config: Config) -> None:
         change(manager(config)["common_http_protocol_options"], "idle_timeout", "0.2s")
+        manager(config)["drain_timeout"] = "0.1s"  # how long it then waits for a last request, by default 5 s
 
     async def check() -> None:
         async with running(tmp_path, "advanced.yaml", POLICY, edit=hasty) as mesh:
@@ -262,6 +266,20 @@ def test_idle_connections_end(tmp_path: Path) -> None:
             writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
             assert (await _ended(reader)).startswith(b"HTTP/1.1 200")
             writer.close()
+
+    asyncio.run(check())
+
+
+def test_what_makes_no_progress_ends(tmp_path: Path) -> None:
+    """A request that waits for an answer longer than stream_idle_timeout is answered 504, with the flag SI."""
+
+    def hasty(config: Config) -> None:
+        change(manager(config), "stream_idle_timeout", "0.2s")
+
+    async def check() -> None:
+        async with running(tmp_path, "advanced.yaml", POLICY, edit=hasty) as mesh:
+            assert 504 == (await mesh.send("/?hold=1"))[0]
+            await mesh.wait_for_error("SI", 1)
 
     asyncio.run(check())
 
@@ -277,6 +295,8 @@ def test_a_request_has_to_arrive(tmp_path: Path) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", mesh.envoy.port)
             writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n")
             assert (await _ended(reader)).startswith(b"HTTP/1.1 408")
+            labels = '{method="POST",path="*",service="default_service",status_code="408"}'
+            await mesh.wait_for_metric("envoy_http_errors_total" + labels, 1)
             writer.close()
 
     asyncio.run(check())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from envoy_files import ROOT, Config, Mesh, Service, change, clusters, running
+from envoy_files import ROOT, Config, Mesh, Service, change, clusters, manager, running
 
 STACK = ROOT / "policies" / "stack.yaml"
 REQUESTS = 300
@@ -88,6 +88,21 @@ def test_a_request_id_has_to_begin_with_hex_digits(tmp_path: Path, request_id: s
         async with running(tmp_path, "advanced.yaml", STACK) as mesh:
             _, name = await mesh.send("/api/users", {"x-debug": "1", "x-request-id": request_id})
             assert (request_id, flags) == (mesh.upstream.seen[name]["x-request-id"], mesh.upstream_trace(name)[1])
+
+    asyncio.run(check())
+
+
+def test_at_the_edge_any_request_id_will_do(tmp_path: Path) -> None:
+    """Where callers are not trusted Envoy makes one of its own."""
+
+    def edge(config: Config) -> None:
+        change(manager(config), "use_remote_address", value=True)
+
+    async def check() -> None:
+        async with running(tmp_path, "advanced.yaml", STACK, edit=edge) as mesh:
+            _, name = await mesh.send("/api/users", {"x-debug": "1", "x-request-id": "order-17"})
+            assert "01" == mesh.upstream_trace(name)[1]
+            assert "order-17" != mesh.upstream.seen[name]["x-request-id"]
 
     asyncio.run(check())
 
