@@ -1,4 +1,4 @@
-"""A real Jaeger for tests: built on first use, on ports of the kernel's choice, ended by its process id."""
+"""A real Jaeger for tests, on ports of the kernel's choice, ended by its process id."""
 
 import json
 import subprocess
@@ -8,16 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-_FOLDER = Path(__file__).parent / "stack"
+_CONFIG = Path(__file__).parent / "stack" / "jaeger.yaml"
 _READY_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
-
-
-def jaeger_executable() -> Path:
-    """Jaeger from the cache, or built into it, which takes minutes."""
-    built = subprocess.run([_FOLDER / "build-jaeger.sh"], stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    return Path(built.stdout.strip())
 
 
 class JaegerProcess:
@@ -32,7 +26,7 @@ class JaegerProcess:
 
     def __enter__(self) -> Self:
         """Start it and wait until it takes and answers."""
-        command = [str(self._executable), "--config", str(_FOLDER / "jaeger.yaml")]
+        command = [str(self._executable), "--config", str(_CONFIG)]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)  # noqa: S603  our own command
         try:
             self._wait_until_ready()

@@ -16,7 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import StatusCode
 
 from extproc.cli import main
-from jaeger_process import JaegerProcess, jaeger_executable
+from jaeger_process import JaegerProcess
+from stack import tools
 from system import running
 
 pytestmark = pytest.mark.timeout(1_200)  # the first run builds Jaeger
@@ -43,7 +44,7 @@ tracing:
 @pytest.fixture(scope="module")
 def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JaegerProcess]:
     """A Jaeger that has Envoy's spans of five requests, of which four are kept, and a service's span of one of them."""
-    with JaegerProcess(jaeger_executable()) as process:
+    with JaegerProcess(tools.jaeger()) as process:
         asyncio.run(_fill(process, tmp_path_factory.mktemp("server")))
         yield process
 

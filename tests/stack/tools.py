@@ -74,8 +74,9 @@ def jaeger() -> Path:
     def build(folder: Path) -> None:
         # In the module's own folder, for its go.mod replaces a module, and `go install` takes none that does.
         sources = _sources(folder, "github.com/jaegertracing/jaeger@v1.76.0")
-        version = f"-X github.com/jaegertracing/jaeger/internal/version.latestVersion=v{JAEGER_VERSION}"
-        _run(sources, _go(), "build", *_GO_FLAGS, f"-ldflags=-s -w {version}", f"-o={folder}/jaeger", "./cmd/jaeger")
+        version = f"-X=github.com/jaegertracing/jaeger/internal/version.latestVersion=v{JAEGER_VERSION}"
+        command = (_go(), "build", *_GO_FLAGS, f"-ldflags=-s -w {version}", f"-o={folder}/jaeger", "./cmd/jaeger")
+        _run(sources, *command, CGO_ENABLED="0")
 
     return _cached(f"jaeger-{JAEGER_VERSION}", build) / "jaeger"
 
