@@ -90,7 +90,7 @@ class Containers:
 
     def port(self, name: str, port: int) -> int:
         """The port here that stands for one of a service."""
-        return self._ports.setdefault(f"{name}:{port}", _free_port())
+        return self._ports.setdefault(f"{name}:{port}", free_port())
 
     def url(self, name: str, port: int, path: str) -> str:
         """Where a page of a service is."""
@@ -198,7 +198,8 @@ def _target(name: str) -> str:
     return target
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
