@@ -81,6 +81,7 @@ class Reply:
     clear_route_cache: bool = False
     echoed: bytes | None = None
     override: filter_v3.ProcessingMode | None = None
+    remove_headers: list[str] = field(default_factory=list)
 
 
 def read_reply(data: bytes) -> Reply:
@@ -92,6 +93,7 @@ def read_reply(data: bytes) -> Reply:
     streamed = common.body_mutation.streamed_response if common and common.body_mutation else None
     return Reply(
         phase=phase or None,
+        remove_headers=list(mutation.remove_headers) if mutation else [],
         metadata=_metadata(reply),
         set_headers={option.header.key: option.header.raw_value.decode() for option in mutation.set_headers}
         if mutation

@@ -244,7 +244,8 @@ class Exchange:
         request, prepared = self._request, self._prepared
         assert request is not None and prepared is not None and (parent or self._traceparent)  # noqa: PT018, S101
         sent = request.headers.get("tracestate")
-        context = begin(parent, self._traceparent or "", sent, decision, prepared.sampler, leg=self._logged)
+        followed = sent if parent is not None else None  # without a traceparent a tracestate means nothing
+        context = begin(parent, self._traceparent or "", followed, decision, prepared.sampler, leg=self._logged)
         if decision.sampled or prepared.policy.keep is not None:
             self.spanned = context
             self._entries = entries

@@ -29,11 +29,11 @@ tracing:
 ENGINE = Engine(load_text(POLICY, "policy.yaml", {}))
 
 
-def span(path: str, status: int = 200, seconds: float = 1.0, **headers: str) -> Span | None:
+def span(path: str, status: int = 200, seconds: float = 1.0, headers: dict[str, str] | None = None) -> Span | None:
     """The span of a request that took so long."""
     pseudo = {":method": "GET", ":path": path, ":scheme": "https", ":authority": "shop.example:8443"}
     exchange = ENGINE.begin(None)
-    exchange.receive(request_headers(pseudo | headers, {"source.address": "[2001:db8::1]:4711"}), 10.0)
+    exchange.receive(request_headers(pseudo | (headers or {}), {"source.address": "[2001:db8::1]:4711"}), 10.0)
     exchange.receive(response_headers({":status": str(status)}), 10.5)
     outcome = exchange.finish(10.0 + seconds)
     assert outcome is not None
@@ -43,7 +43,7 @@ def span(path: str, status: int = 200, seconds: float = 1.0, **headers: str) -> 
 
 def test_a_span_is_what_the_conventions_say() -> None:
     """Names, attributes and times of OpenTelemetry's stable HTTP conventions; no query."""
-    found = span("/a/b?token=secret", **{"traceparent": f"00-{TRACE}-{PARENT}-01", "user-agent": "test"})
+    found = span("/a/b?token=secret", headers={"traceparent": f"00-{TRACE}-{PARENT}-01", "user-agent": "test"})
     assert found is not None
     assert (TRACE, PARENT, Kind.SERVER, "GET", False) == (
         found.trace_id,
@@ -126,6 +126,16 @@ def test_the_trace_that_envoy_has_begun_is_used() -> None:
     version, trace_id, span_id, flags = reply.set_headers["traceparent"].split("-")
     assert ("00", TRACE, "01") == (version, trace_id, flags)
     assert span_id != PARENT
+    assert "ot=th:0" == reply.set_headers["tracestate"]
+
+
+def test_a_tracestate_without_a_parent_is_nobodys() -> None:
+    """By the specification it is dropped: its `rv` would belie our `th`."""
+    headers = {":method": "GET", ":path": "/off", "tracestate": "a=b,ot=rv:00000000000001"}
+    reply = read_reply(ENGINE.begin(None).receive(request_headers(headers), 1.0))
+    assert ["tracestate"] == reply.remove_headers
+    headers[":path"] = "/"
+    reply = read_reply(ENGINE.begin(None).receive(request_headers(headers), 1.0))
     assert "ot=th:0" == reply.set_headers["tracestate"]
 
 
