@@ -122,8 +122,8 @@ async def running(folder: Path) -> AsyncIterator[Stack]:
         client = await exits.enter_async_context(aiohttp.ClientSession())
         jaeger = OtlpReceiver()
         exits.push_async_callback(jaeger.stop)
-        ports = _free_ports("otel-collector:4317", "otel-collector:4318", "otel-collector:8889", "otel-collector:8888")
-        ports |= _free_ports("otel-collector:13133", "prometheus:9090", "alertmanager:9093")
+        ports = free_ports("otel-collector:4317", "otel-collector:4318", "otel-collector:8889", "otel-collector:8888")
+        ports |= free_ports("otel-collector:13133", "prometheus:9090", "alertmanager:9093")
         ports["jaeger:4317"] = await jaeger.start()
 
         collector = _collector(folder, ports)
@@ -162,7 +162,7 @@ async def running(folder: Path) -> AsyncIterator[Stack]:
         )
 
 
-def _free_ports(*names: str) -> dict[str, int]:
+def free_ports(*names: str) -> dict[str, int]:
     """A free port for each name, all of them different."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
     ports = {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
@@ -178,13 +178,14 @@ def _collector(folder: Path, ports: dict[str, int]) -> Program:
         return {"endpoint": f"127.0.0.1:{ports[f'otel-collector:{port}']}"}
 
     own_metrics = {"host": "127.0.0.1", "port": ports["otel-collector:8888"]}
-    impatient = {"initial_interval": "100ms", "max_interval": "100ms", "max_elapsed_time": "500ms"}
+    # A batch comes each second: of those that Jaeger does not take some are given up, others find the queue full.
+    impatient = {"initial_interval": "100ms", "max_interval": "100ms", "max_elapsed_time": "3s"}
     override = {
         "receivers": {"otlp": {"protocols": {"grpc": at(4317), "http": at(4318)}}},
         "exporters": {
             "prometheus": at(8889),
             "file": {"path": str(folder / "traces.json")},
-            "otlp_grpc/jaeger": {"retry_on_failure": impatient, "sending_queue": {"queue_size": 2, "num_consumers": 1}},
+            "otlp_grpc/jaeger": {"retry_on_failure": impatient, "sending_queue": {"queue_size": 1, "num_consumers": 1}},
         },
         "extensions": {"health_check": at(13133)},
         "service": {
