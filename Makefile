@@ -28,7 +28,8 @@ lint: setup ## ruff, ruff format and mypy
 test: lint ## lint, types, unit tests, integration tests with a real Envoy
 	$(BIN)/python -m pytest
 
-test-stack: setup ## tests with what has to be built first, from Go modules: minutes the first time
+test-stack: setup ## the whole stack and its files, with programs built from Go modules: minutes the first time
+	$(BIN)/python tests/stack/tools.py
 	$(BIN)/python -m pytest tests/stack
 
 proto: setup ## regenerate the protobuf code from proto/

@@ -125,8 +125,9 @@ def debian(program: str) -> Path:
 def main() -> int:
     """Get everything, saying what takes how long."""
     try:
-        for program in (debian("prometheus"), collector(), promtool(), jaeger()):
-            print(program)  # noqa: T201  what was asked for
+        debian("prometheus")
+        for get in (collector, promtool, jaeger, kustomize, compose, operator_schemas):
+            print(get())  # noqa: T201  what was asked for
     except ToolError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
