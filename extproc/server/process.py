@@ -10,7 +10,7 @@ from typing import Any
 
 from extproc.engine.audit import AuditRecord
 from extproc.engine.span import Span
-from extproc.policy.plan import Plan
+from extproc.policy.plan import Plan, SamplerKind
 from extproc.server import runtime
 from extproc.server.address import Address
 from extproc.server.admin import Admin, is_loopback
@@ -33,6 +33,7 @@ from extproc.telemetry.store import Store
 _COLLECT_SECONDS = 0.25  # a queue of 2048 spans, by default, has to hold what comes meanwhile
 _SAME_SIGNAL_SECONDS = 0.5  # timeout(1) and some init processes signal us and our group, which is us again
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_FIXED_RATIO = {SamplerKind.ALWAYS_ON, SamplerKind.ALWAYS_OFF, SamplerKind.PROBABILISTIC}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,11 @@ class Process:
 def _ratios(plan: Plan) -> dict[AttributeSet, float]:
     """The points of extproc.policy.ratio: none where tracing is disabled, for then nothing is decided."""
     policies = (plan.default, *plan.policies) if plan.enabled else ()
-    return {attribute_set(POLICY_RATIO, policy.name): policy.sampler.probability for policy in policies}
+    return {
+        attribute_set(POLICY_RATIO, policy.name): policy.sampler.probability
+        for policy in policies
+        if policy.sampler.kind in _FIXED_RATIO
+    }
 
 
 def _make_pool(settings: Settings, store: Store, receive: Receive) -> Pool:
