@@ -24,13 +24,14 @@ START = Place(1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. `path` is relative to `tracing`."""
+    """One mistake, or something to be warned of. `path` is relative to `tracing`, `code` one of `codes`."""
 
     file: str
     line: int
     column: int
     path: str
     message: str
+    code: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.path}: {self.message}"
@@ -54,16 +55,18 @@ class Finding:
     path: Path
     message: str
     place: Place | None = None
+    code: str = ""
 
 
 class FieldError(ValueError):
     """A value that a field refuses. `at` leads from the field to the part that is meant."""
 
-    def __init__(self, expected: str, advice: str, got: str | None = None, at: Path = ()) -> None:
+    def __init__(self, expected: str, advice: str, got: str | None = None, at: Path = (), code: str = "") -> None:
         self.expected = expected
         self.advice = advice
         self.got = got
         self.at = at
+        self.code = code
         super().__init__(sentence(expected, got or "something else", advice))
 
 

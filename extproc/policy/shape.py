@@ -49,7 +49,7 @@ def _finding(error: ErrorDetails, data: object) -> Finding:
     got = "nothing" if error["type"] == "missing" else shown(error["input"])
     wrong = error.get("ctx", {}).get("error")
     if isinstance(wrong, FieldError):
-        return Finding((*path, *wrong.at), sentence(wrong.expected, wrong.got or got, wrong.advice))
+        return Finding((*path, *wrong.at), sentence(wrong.expected, wrong.got or got, wrong.advice), code=wrong.code)
     return Finding(path, _mismatch(path, got, error["input"]))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
+from extproc.policy.codes import EXPOSED_HEADER, REPEATED_TAG
 from extproc.policy.document import CustomTag, by_key
 from extproc.policy.problems import Finding, Path, sentence, shown
 from extproc.policy.yaml_tree import Tree
@@ -40,7 +41,8 @@ def _name(tag: dict[str, Any], path: Path, seen: dict[str, Path], tree: Tree) ->
     first = seen.setdefault(name, here)
     if first is not here:
         got = f"{shown(name)} again after line {tree.place(first).line}"
-        yield Finding(here, sentence("each tag once in a list", got, "another name or removing one of them"))
+        message = sentence("each tag once in a list", got, "another name or removing one of them")
+        yield Finding(here, message, code=REPEATED_TAG)
 
 
 def _source(tag: dict[str, Any], path: Path) -> Iterator[Finding]:
@@ -62,7 +64,7 @@ def _secrets(tag: dict[str, Any], path: Path) -> Iterator[Finding]:
         name = header.get("name") if isinstance(header, dict) else None
         if isinstance(name, str) and name.lower() in SECRET_HEADERS:
             message = sentence("a header without secrets, or redact or hash", shown(name), "hash: sha256 beside tag")
-            yield Finding((*path, source, "name"), message)
+            yield Finding((*path, source, "name"), message, code=EXPOSED_HEADER)
 
 
 def _capture(tag: dict[str, Any], path: Path, captures: frozenset[str] | None) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extproc.policy.codes import UNREADABLE
 from extproc.policy.load import load, load_text
 from extproc.policy.problems import PolicyError, Problem
 from extproc.policy.source import LARGEST_BYTES
@@ -165,7 +166,7 @@ def test_missing_file_is_a_problem(tmp_path: Path) -> None:
         load(path)
 
     message = "expected a file that can be read, got 'no such file or directory'; try another path or its permissions"
-    assert (Problem(str(path), 1, 1, "tracing", message),) == error.value.problems
+    assert (Problem(str(path), 1, 1, "tracing", message, UNREADABLE),) == error.value.problems
 
 
 def test_directory_is_a_problem(tmp_path: Path) -> None:
