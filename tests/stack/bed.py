@@ -4,13 +4,11 @@ Jaeger alone is played by a receiver in this process; test_jaeger.py has a real 
 """
 
 import asyncio
-import os
 import shutil
 import socket
-import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,59 +22,15 @@ from extproc.demo.otlp_receiver import OtlpReceiver
 from otlp_receiver import forwarder
 from server_process import ServerProcess
 from stack import tools
+from stack.program import Program
 
 PROMETHEUS_FOLDER = ROOT / "deploy" / "prometheus"
 
 _SERVICES = {"user-service": "http_service", "order-service": "http_service", "grpc-service": "grpc_service"}
 _OVER_HTTP = "order-service"
 _EXPORT_MILLISECONDS = "500"
-_SCRAPE = "500ms"
-_READY_SECONDS, _STOP_SECONDS, _POLL_SECONDS = 30.0, 20.0, 0.05
+_SCRAPE = "1s"
 _OK = 200
-
-
-@dataclass
-class Program:
-    """A program that answers `ready_url` with 200 once it is ready. It may be started again after it was stopped."""
-
-    command: tuple[str | Path, ...]
-    ready_url: str
-    log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    _process: subprocess.Popen[bytes] | None = None
-
-    async def start(self, client: aiohttp.ClientSession) -> None:
-        """Start it and wait until it is ready."""
-        process = self._process = self._spawn()
-        async with asyncio.timeout(_READY_SECONDS):
-            while not await self._ready(client):
-                assert process.poll() is None, self.log.read_text()
-                await asyncio.sleep(_POLL_SECONDS)
-
-    async def stop(self) -> None:
-        """End it, by force if it does not end by itself."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                await asyncio.to_thread(self._process.wait, _STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                await asyncio.to_thread(self._process.wait)
-            self._process = None
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **self.environment}
-        with self.log.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603  our own command
-                self.command, cwd=self.log.parent, stdout=log, stderr=log, env=environment
-            )
-
-    async def _ready(self, client: aiohttp.ClientSession) -> bool:
-        try:
-            async with client.get(self.ready_url) as response:
-                return response.status == _OK
-        except aiohttp.ClientError:
-            return False
 
 
 @dataclass(slots=True)

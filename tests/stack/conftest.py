@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from stack.evidence import Evidence
 from stack.queries import dashboard_queries, rule_queries
-from stack.scenario import Evidence, play
+from stack.scenario import play
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from stack.scenario import DEBUGGED, REQUESTS, ROUNDS, USER, Evidence, Span, request_id, total
+from stack.evidence import Evidence, Span, total
+from stack.scenario import DEBUGGED, REQUESTS, ROUNDS, USER, request_id
 
 pytestmark = pytest.mark.timeout(1_200)  # the first run builds the collector
 

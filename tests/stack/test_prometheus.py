@@ -13,7 +13,8 @@ import yaml
 
 from envoy_files import ROOT
 from stack import tools
-from stack.bed import PROMETHEUS_FOLDER, Program, free_ports
+from stack.bed import PROMETHEUS_FOLDER, free_ports
+from stack.program import Program
 
 pytestmark = pytest.mark.timeout(1_200)  # the first run builds promtool
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from stack.evidence import Evidence
 from stack.queries import Query, dashboard_queries, rule_queries, selectors
-from stack.scenario import Evidence
 
 pytestmark = pytest.mark.timeout(1_200)  # the first run builds the collector
 
