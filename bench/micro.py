@@ -8,8 +8,7 @@ import time
 import timeit
 from collections.abc import Callable
 
-from overhead import policy_text
-
+from bench.overhead import policy_text
 from extproc.engine import wire
 from extproc.engine import wire_pb2 as pb
 from extproc.engine.exchange import Engine

@@ -1,0 +1,155 @@
+"""A case that runs: its server, its Envoy, and what is read off them while load goes through."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench import gateway
+from bench.cases import Case, Plain, Server, policy_text
+from bench.load import Load, send
+from bench.processes import BenchError, Program, answers, envoy, free_ports, get, listens, started
+
+HERE = Path(__file__).parent
+_BROKEN = (
+    "failure_mode_allowed",
+    "message_timeouts",
+    "streams_failed",
+    "spurious_msgs_received",
+    "rejected_header_mutations",
+)
+"""Counters of Envoy's ext_proc filter that say that a request went wrong, even if it was answered with 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all cases share: the ports of the `upstream` and of the OTLP receiver."""
+
+    upstream: int
+    sink: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """A case that is ready for requests."""
+
+    case: Case
+    port: int
+    admin: int
+    gateway: Program
+    server: Program | None
+    folder: Path
+
+    def measure(self, load: Load, seconds: float, first: int = 0) -> dict[str, object]:
+        """Send load, and return what it cost; `failures` counts what Envoy let through unserved, too."""
+        broken = self._broken()
+        envoy_before, server_before = self.gateway.cpu_seconds(), self._server_cpu()
+        outcome = send(self.port, load, seconds, self.folder, first)
+        envoy_cpu, server_cpu = self.gateway.cpu_seconds() - envoy_before, self._server_cpu() - server_before
+        return {
+            **asdict(outcome),
+            "failures": outcome.failures + self._broken() - broken,
+            "throughput": outcome.throughput,
+            "envoy_us": envoy_cpu / outcome.requests * 1e6,
+            "server_us": server_cpu / outcome.requests * 1e6,
+            "envoy_mib": self.gateway.resident_mib(),
+            "server_mib": self.server.resident_mib() if self.server else 0.0,
+        }
+
+    def check(self) -> None:
+        """Make sure that a request is answered and that the job is done.
+
+        Raises:
+            BenchError: it is not.
+        """
+        status, headers, _ = get(self.port, gateway.CHECKED, {"x-user-id": "user-17"})
+        found = {name: headers.get(name) for name in gateway.TAGS}
+        if status != 200:  # noqa: PLR2004
+            raise BenchError(f"expected 200, got {status}")
+        wanted = {"x-bench-user": "user-17", "x-bench-mesh": "envoy"}
+        tagged = self.case.server not in {Server.NONE, Server.ECHO} or self.case.plain == Plain.LUA
+        if tagged and self.case.tags is None and found != wanted:
+            raise BenchError(f"expected the tags {wanted}, got {found}")
+        if self.case.server != Server.NONE and not self._counter("ext_proc.streams_started"):
+            raise BenchError("Envoy has not called the server")
+        if self._broken():
+            raise BenchError(f"Envoy counts something of {', '.join(_BROKEN)}")
+
+    def _server_cpu(self) -> float:
+        return self.server.cpu_seconds() if self.server else 0.0
+
+    def _broken(self) -> int:
+        return sum(self._counter(f"ext_proc.{name}") for name in _BROKEN)
+
+    def _counter(self, name: str) -> int:
+        text = get(self.admin, f"/stats?filter={name}$")[2]
+        return sum(int(line.rpartition(":")[2]) for line in text.splitlines() if line)
+
+
+@contextmanager
+def shared() -> Iterator[Shared]:
+    """The upstream and the OTLP receiver, running."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ports = Shared(free_ports(1), free_ports(1))
+        sink: list[str | Path] = [sys.executable, "-m", "bench.sink", str(ports.sink)]
+        receiver = stack.enter_context(started(sink, folder / "sink.log"))
+        receiver.until(lambda: listens(ports.sink), "OTLP receiver")
+        admin = free_ports(1)
+        _envoy(stack, folder, gateway.upstream(ports.upstream, admin), admin)
+        yield ports
+
+
+@contextmanager
+def running(case: Case, ports: Shared) -> Iterator[Bed]:
+    """The case, ready.
+
+    Raises:
+        BenchError: it did not get ready.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        policy = folder / "policy.yaml"
+        policy.write_text(policy_text(case))
+        listen = f"unix:{folder}/server.sock" if case.unix else f"127.0.0.1:{free_ports(case.workers)}"
+        server = _server(stack, case, listen, policy, ports.sink) if case.server != Server.NONE else None
+        port, admin = free_ports(1), free_ports(1)
+        addresses = {"envoy": port, "admin": admin, "upstream": ports.upstream, "sink": ports.sink}
+        config = gateway.configuration(case, policy, addresses, listen)
+        program = _envoy(stack, folder, config, admin)
+        yield Bed(case, port, admin, program, server, folder)
+
+
+def _envoy(stack: ExitStack, folder: Path, config: str, admin: int) -> Program:
+    file = folder / "envoy.json"
+    file.write_text(config)
+    command: list[str | Path] = [envoy(), "-c", file, "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"]
+    program = stack.enter_context(started(command, folder / "envoy.log"))
+    program.until(lambda: answers(admin), "Envoy")
+    return program
+
+
+def _server(stack: ExitStack, case: Case, listen: str, policy: Path, sink: int) -> Program:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink}", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+    log = policy.parent / "server.log"
+    if case.server == Server.EXTPROC:
+        admin = free_ports(1)
+        command = [sys.executable, "-m", "extproc", "serve", f"--policy={policy}", f"--listen={listen}"]
+        command += [f"--admin=127.0.0.1:{admin}", f"--workers={case.workers}"]
+        program = stack.enter_context(started(command, log, environment))
+        program.until(lambda: answers(admin), "extproc serve")
+        return program
+    commands: dict[Server, list[str | Path]] = {
+        Server.ECHO: [sys.executable, HERE / "echo_server.py", listen],
+    }
+    program = stack.enter_context(started(commands[case.server], log, environment))
+    program.until(lambda: _accepts(listen), case.server)
+    return program
+
+
+def _accepts(listen: str) -> bool:
+    if listen.startswith("unix:"):
+        return Path(listen.removeprefix("unix:")).exists()
+    return listens(int(listen.rpartition(":")[2]))

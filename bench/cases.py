@@ -1,0 +1,102 @@
+"""What is compared: each case is an Envoy wired in one way, and the ext_proc server behind it, if any."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Server(StrEnum):
+    """Who answers Envoy."""
+
+    NONE = "none"
+    EXTPROC = "extproc"
+    ECHO = "echo"
+
+
+class Plain(StrEnum):
+    """What stands in the place of ext_proc where there is no server."""
+
+    NOTHING = "nothing"
+    LUA = "lua"
+    NATIVE = "native"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way to do the job.
+
+    Attributes:
+        about: What it is, for the report.
+        server: Who answers Envoy.
+        plain: What Envoy does by itself, where nobody answers it.
+        timings: As in `extproc envoy --timings`.
+        mode: As in a policy's `spans.mode`.
+        unix: Envoy and the server talk by a Unix socket, not by TCP.
+        floor: The case that shows what its transport alone costs.
+        tags: How many tags, or None for the two of every comparison.
+    """
+
+    about: str
+    server: Server = Server.NONE
+    plain: Plain = Plain.NOTHING
+    timings: str = "stream"
+    mode: str = "annotate"
+    unix: bool = False
+    workers: int = 1
+    policies: int = 50
+    tags: int | None = None
+    ratio: float = 0.1
+    floor: str = ""
+
+
+BASELINE = "none"
+MAIN = "extproc"
+CASES = {
+    BASELINE: Case("no filter"),
+    "lua": Case("Envoy's Lua filter sets the tags, nothing else", plain=Plain.LUA),
+    "native": Case("Envoy alone: tags from headers, a ratio per route, stats from its access log", plain=Plain.NATIVE),
+    MAIN: Case("timed by the stream, tags Envoy's spans, TCP", Server.EXTPROC, floor="echo-python"),
+    "extproc-unix": Case("the same, by Unix socket", Server.EXTPROC, unix=True, floor="echo-python-unix"),
+    "extproc-log": Case("timed by Envoy's access log", Server.EXTPROC, timings="access-log", floor="echo-python-log"),
+    "extproc-log-unix": Case(
+        "the same, by Unix socket", Server.EXTPROC, timings="access-log", unix=True, floor="echo-python-log-unix"
+    ),
+    "extproc-emit": Case("timed by the stream, spans of its own", Server.EXTPROC, mode="emit", floor="echo-python"),
+    "extproc-log-emit": Case(
+        "timed by the access log, spans of its own",
+        Server.EXTPROC,
+        timings="access-log",
+        mode="emit",
+        floor="echo-python-log",
+    ),
+    "extproc-2-workers": Case("two workers", Server.EXTPROC, workers=2, floor="echo-python"),
+    "echo-python": Case("grpc.aio answers without looking, wired as extproc", Server.ECHO),
+    "echo-python-unix": Case("the same, by Unix socket", Server.ECHO, unix=True),
+    "echo-python-log": Case("the same, wired as extproc-log", Server.ECHO, timings="access-log"),
+    "echo-python-log-unix": Case("the same, by Unix socket", Server.ECHO, timings="access-log", unix=True),
+}
+
+
+def policy_text(case: Case) -> str:
+    """The policy file of a case: so many policies on paths, each with the ratio, and the tags."""
+    sampling = {"ratio": case.ratio}
+    policies = [
+        {"name": f"service-{n}", "match": {"path": f"/api/service-{n}/{{id}}"}, "sampling": sampling}
+        for n in range(case.policies)
+    ]
+    tracing = {
+        "sampling": sampling,
+        "spans": {"mode": case.mode},
+        "custom_tags": _tags(case.tags),
+        "policies": policies,
+    }
+    return json.dumps({"tracing": tracing})
+
+
+def _tags(count: int | None) -> list[dict[str, object]]:
+    if count is not None:
+        return [{"tag": f"tag_{n}", "request_header": {"name": f"x-bench-{n}"}} for n in range(count)]
+    return [
+        {"tag": "user_id", "request_header": {"name": "x-user-id", "default_value": "unknown"}},
+        {"tag": "mesh", "literal": {"value": "envoy"}},
+    ]
