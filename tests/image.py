@@ -1,16 +1,27 @@
 """The Dockerfile's stages, made in folders: what COPY copies is copied and what RUN runs is run, without an engine."""
 
 import copy
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import dockerfile
+from dockerfile_parse import DockerfileParser
 
 ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An instruction of the Dockerfile: its options, and the words behind them; of RUN the one that the shell reads."""
+
+    name: str
+    options: list[str]
+    words: list[str]
 
 
 @dataclass
@@ -48,12 +59,18 @@ class Image:
         return str(path) if path.is_file() else word
 
 
+def steps() -> list[Step]:
+    """The Dockerfile."""
+    lines = DockerfileParser(str(ROOT / "Dockerfile")).structure
+    return [_step(line["instruction"], line["value"]) for line in lines if line["instruction"] != "COMMENT"]
+
+
 def build(folder: Path) -> dict[str, Image]:
     """Carry the Dockerfile out in `folder`; its stages by name, in their order."""
     stages: dict[str, Image] = {}
-    for step in dockerfile.parse_file(str(ROOT / "Dockerfile")):
-        if step.cmd == "FROM":
-            base, _, name = step.value
+    for step in steps():
+        if step.name == "FROM":
+            base, _, name = step.words
             stages[name] = _begin(folder / name, base, stages.get(base))
         else:
             _carry_out(step, stages[next(reversed(stages))], stages)
@@ -80,16 +97,27 @@ def _begin(root: Path, base: str, parent: Image | None) -> Image:
     return stage
 
 
-def _carry_out(step: dockerfile.Command, stage: Image, stages: dict[str, Image]) -> None:
-    words = list(step.value)
-    match step.cmd:
+def _step(name: str, value: str) -> Step:
+    found = re.fullmatch(r"((?:--\S+\s+)*)(.*)", value)
+    assert found
+    options, rest = found[1].split(), found[2]
+    if name == "HEALTHCHECK":
+        return Step(name, options, json.loads(rest.removeprefix("CMD ")))
+    if rest.startswith("["):
+        return Step(name, options, json.loads(rest))
+    return Step(name, options, [rest] if name == "RUN" else shlex.split(rest))
+
+
+def _carry_out(step: Step, stage: Image, stages: dict[str, Image]) -> None:
+    words = step.words
+    match step.name:
         case "WORKDIR":
             stage.workdir = words[0]
             stage.inside(".").mkdir(parents=True, exist_ok=True)
         case "USER":
             stage.user = words[0]
         case "ENV":
-            stage.environment.update(zip(words[::2], words[1::2], strict=True))
+            stage.environment |= {key: value for key, _, value in (word.partition("=") for word in words)}
         case "COPY":
             _copy(step, stage, stages)
         case "RUN":
@@ -100,17 +128,17 @@ def _carry_out(step: dockerfile.Command, stage: Image, stages: dict[str, Image])
         case "CMD":
             stage.command = words
         case "HEALTHCHECK":
-            stage.healthcheck = words[1:]
+            stage.healthcheck = words
         case "EXPOSE":
             stage.exposed = words
         case other:
             raise AssertionError(f"{other}: not known here")
 
 
-def _copy(step: dockerfile.Command, stage: Image, stages: dict[str, Image]) -> None:
-    *sources, target = step.value
-    if step.flags:
-        origin = stages[step.flags[0].removeprefix("--from=")]
+def _copy(step: Step, stage: Image, stages: dict[str, Image]) -> None:
+    *sources, target = step.words
+    if step.options:
+        origin = stages[step.options[0].removeprefix("--from=")]
         stage.inside(target).parent.mkdir(parents=True, exist_ok=True)
         stage.inside(target).symlink_to(origin.inside(sources[0]))
         return
