@@ -86,7 +86,7 @@ async def _rounds(stack: Stack) -> None:
             stack.send(DEBUGGED.path, x_user_id=USER, x_debug="1", x_request_id=request_id(number)),
         )
         assert [each.status for each in (*ROUND, DEBUGGED)] == statuses
-        await _until_scraped(stack, REQUESTS.total() * number // ROUNDS)
+        await _until_scraped(stack, number)
 
 
 async def _observe(stack: Stack, evidence: Evidence) -> None:
@@ -167,17 +167,19 @@ async def _no_extproc(stack: Stack) -> None:
     await _until(passed, "ExtprocDown and ExtprocFailingOpen")
 
 
-async def _until_scraped(stack: Stack, requests: int) -> None:
-    """Return once Prometheus knows of so many requests, from extproc and from Envoy."""
-    ours = 'sum(envoy_http_requests_total{service!=""})'
-    envoys = 'sum(envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix="ingress_http"})'
-    theirs = 'sum(envoy_http_requests_total{service=""})'
+async def _until_scraped(stack: Stack, rounds: int) -> None:
+    """Return once Prometheus knows of the requests of so many rounds, from extproc, from Envoy and from a service."""
+    expected = {
+        'envoy_http_requests_total{service!=""}': REQUESTS.total(),
+        'envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix="ingress_http"}': REQUESTS.total(),
+        'envoy_http_requests_total{service_name="order-service"}': REQUESTS["order_service"],
+    }
 
     async def scraped() -> bool:
-        counts = [sum(await _values(stack, query)) for query in (ours, envoys, theirs)]
-        return counts[:2] == [requests, requests] and counts[2] > 0
+        counts = [sum(await _values(stack, f"sum({series})")) for series in expected]
+        return counts == [count * rounds // ROUNDS for count in expected.values()]
 
-    await _until(scraped, f"{requests} requests")
+    await _until(scraped, f"requests of {rounds} rounds")
 
 
 async def _until_fired(stack: Stack, alert: str) -> None:
