@@ -11,7 +11,7 @@ from bench.results import Results
 from bench.suites import COMPARISON, FULL, MEMORY, OVERHEAD, RATE, SINGLE, Settings, suites
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
-_README = (BASELINE, "lua", "native", MAIN, "extproc-log-unix", "echo-python")
+_README = (
     BASELINE,
     "lua",
     "native",
