@@ -1,10 +1,13 @@
-"""What several commands do with their arguments."""
+"""What several commands do with their arguments and their output."""
 
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
 
 from extproc.policy.load import load
 from extproc.policy.plan import Plan
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType  # generic only in later versions
+
+_WIDTH_WITHOUT_TERMINAL = 240
 
 
 class Parsed(_ParamType):
@@ -41,3 +46,13 @@ def load_policy(policy: Path) -> Plan:
         for problem in error.problems:
             click.echo(str(problem), err=True)
         raise click.exceptions.Exit(1) from error
+
+
+def stdout_console() -> Console:
+    """Standard output for tables: wide where it is no terminal, and never at a loss for a character."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what the terminal's encoding cannot say
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH_WITHOUT_TERMINAL
+    return console

@@ -3,16 +3,25 @@
 import json
 import re
 import secrets
+from contextlib import closing
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
+from rich.console import Console
 
-from extproc.cli.arguments import Parsed, load_policy
+from extproc.cli.arguments import Parsed, load_policy, stdout_console
 from extproc.engine import explain as engine
 from extproc.engine.outcome import Reason
 from extproc.engine.wire import Mutation
-from extproc.policy.plan import DEFAULT_POLICY, SamplerKind
+from extproc.policy.plan import DEFAULT_POLICY, Plan, SamplerKind
+from extproc.replay import show_found
+from extproc.replay.find import Found, find
+from extproc.replay.headers import request_headers
+from extproc.replay.lines import LogError, Logs
+from extproc.replay.progress import watched
+from extproc.replay.reading import Reading
 
 
 def _parse_trace_id(text: str) -> str:
@@ -30,15 +39,18 @@ def _parse_header(text: str) -> tuple[str, str]:
 
 _HEADER = Parsed("header", _parse_header)
 _TRACE_ID = Parsed("trace id", _parse_trace_id)
+_LIMIT = 20
 
 
-@click.command("explain")
+@click.command("explain", short_help="Show which policy decides on a request, and why.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.argument("method")
-@click.argument("url")
+@click.argument("words", metavar="METHOD URL | --log LOG...", nargs=-1)
 @click.option("-H", "--header", "headers", type=_HEADER, multiple=True, help="A request header, 'name: value'.")
-@click.option("--service", default="", help="The upstream cluster that the route leads to.")
+@click.option("--service", help="The upstream cluster that the route leads to.")
 @click.option("--trace-id", type=_TRACE_ID, help="The trace's id, 32 hex digits.  [default: a random one]")
+@click.option("--log", is_flag=True, help="Find requests in access logs, instead of explaining one.")
+@click.option("--policy", metavar="NAME", help="With --log: those that this policy decides; default is no policy's.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --log: requests at most.  [default: 20]")
 @click.option(
     "--format",
     "output",
@@ -49,11 +61,13 @@ _TRACE_ID = Parsed("trace id", _parse_trace_id)
 )
 def command(
     file: Path,
-    method: str,
-    url: str,
+    words: tuple[str, ...],
     headers: tuple[tuple[str, str], ...],
-    service: str,
+    service: str | None,
     trace_id: str | None,
+    log: bool,  # noqa: FBT001  click's
+    policy: str | None,
+    limit: int | None,
     output: str,
 ) -> None:
     """Show what the policy FILE does with one request: METHOD URL.
@@ -65,25 +79,64 @@ def command(
     extproc explain policy.yaml GET /api/users/42
     extproc explain policy.yaml POST https://shop.example.com/api/orders/7 --service order-service -H 'x-tier: gold'
     extproc explain policy.yaml GET / -H 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+
+    With --log, find the requests of access logs on which a policy decides. LOG is what `extproc simulate` reads.
+
+    \b
+    extproc explain policy.yaml --log access.log --policy checkout
+    extproc explain policy.yaml --log access.log.*.gz --policy default --limit 100 --format json
     """  # noqa: D301  click reads the backspace
+    if log:
+        if headers or service is not None or trace_id is not None:
+            raise click.UsageError("-H, --service and --trace-id describe one request: they do not go with --log")
+        _find(load_policy(file), words, policy, limit or _LIMIT, output)
+        return
+    if policy is not None or limit is not None:
+        raise click.UsageError("--policy and --limit go with --log")
+    method, url = _request_words(words)
     plan = load_policy(file)
-    request = _pseudo_headers(method, url)
-    for name, value in headers:
-        key = ":authority" if name == "host" else name
-        request[key] = f"{request[key]},{value}" if key in request and key != ":authority" else value
-    explanation = engine.explain(plan, request, service, trace_id or secrets.token_hex(16))
+    request = request_headers(method, url, headers)
+    explanation = engine.explain(plan, request, service or "", trace_id or secrets.token_hex(16))
     click.echo(json.dumps(_as_data(explanation), indent=2) if output == "json" else _as_text(explanation))
 
 
-def _pseudo_headers(method: str, url: str) -> dict[str, str]:
-    parts = urlsplit(url)
-    path = parts.path or "/"
-    return {
-        ":method": method.upper(),
-        ":scheme": parts.scheme or "http",
-        ":authority": parts.netloc.rpartition("@")[2],
-        ":path": f"{path}?{parts.query}" if parts.query else path,
-    }
+def _request_words(words: tuple[str, ...]) -> tuple[str, str]:
+    missing = ("METHOD", "URL")[len(words) :]
+    if missing:
+        raise click.MissingParameter(param_hint=f"'{missing[0]}'", param_type="argument")
+    if len(words) > len(("METHOD", "URL")):
+        raise click.UsageError(f"Got unexpected extra argument ({words[2]})")
+    return words[0], words[1]
+
+
+def _find(plan: Plan, logs: tuple[str, ...], policy: str | None, limit: int, output: str) -> None:
+    if not logs:
+        raise click.MissingParameter(param_hint="'LOG'", param_type="argument")
+    names = [each.name for each in (*plan.policies, plan.default)]
+    if policy is not None and policy not in names:
+        near = get_close_matches(policy, names, 1) or names
+        raise click.BadParameter(f"the file has no policy {policy!r}; try {near[0]}", param_hint="--policy")
+    reading = Reading()
+    try:
+        with closing(watched(Logs(logs), Console(stderr=True))) as lines:
+            found = list(islice(find(plan, reading.entries(lines), policy), limit))
+    except LogError as error:
+        raise click.ClickException(str(error)) from error
+    _print_found(found, output)
+    if reading.complaint:
+        click.echo(f"warning: {reading.complaint}", err=True)
+    count = "1 request" if len(found) == 1 else f"{len(found):,} requests"
+    click.echo(f"{count}, and maybe more: --limit" if len(found) == limit else count, err=True)
+    if reading.failed:
+        raise click.exceptions.Exit(1)
+
+
+def _print_found(found: list[Found], output: str) -> None:
+    console = stdout_console()
+    if output == "json":
+        click.echo(json.dumps({"requests": [show_found.as_data(each) for each in found]}, indent=2))
+    elif found:
+        console.print(show_found.as_table(found))
 
 
 def _as_data(explanation: engine.Explanation) -> dict[str, object]:

@@ -1,0 +1,30 @@
+"""What policies ask for and a log does not have: such a policy cannot match here as it does in Envoy."""
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from extproc.policy.plan import Match, Plan, Policy
+from extproc.replay.fields import AUTHORITY, SERVICE
+
+_LABELS: Final = {SERVICE: "the service", AUTHORITY: "the host"}
+
+
+def unseen(plan: Plan, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The inputs of which the log says nothing, each with the names of the policies that ask for it."""
+    found: dict[str, list[str]] = {}
+    for policy in plan.policies:
+        for name in _asked(policy) - set(names):
+            found.setdefault(_LABELS.get(name, f"the header {name}"), []).append(policy.name)
+    return {label: tuple(policies) for label, policies in sorted(found.items())}
+
+
+def _asked(policy: Policy) -> set[str]:
+    return {name for match in (policy.match, policy.exclude) for name in _inputs(match)}
+
+
+def _inputs(match: Match) -> Iterator[str]:
+    yield from (name for name, _ in match.headers)
+    if match.service is not None:
+        yield SERVICE
+    if match.host is not None:
+        yield AUTHORITY
