@@ -3,9 +3,11 @@
 No I/O and no clock: the caller hands in bytes and the time.
 """
 
+import math
+
 from extproc.engine import wire
 from extproc.engine.audit import Audited, AuditRecord
-from extproc.engine.decide import Decider, Prepared
+from extproc.engine.decide import Decider, Prepared, Trial, Verdict
 from extproc.engine.enrich import Received
 from extproc.engine.order import LEGAL, START, State
 from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Phase, Reason, StreamError
@@ -13,6 +15,7 @@ from extproc.engine.request import Request, method_label
 from extproc.engine.sample import Decision
 from extproc.engine.scan import NO_BODIES, Head
 from extproc.engine.span import Facts, Span, SpanContext, begin, finished, new_trace
+from extproc.engine.states import States
 from extproc.engine.tracecontext import TraceContext, parse_traceparent
 from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY, Plan
 
@@ -24,13 +27,16 @@ _new_outcome = tuple.__new__  # an Outcome without the call to its constructor
 
 
 class Engine:
-    """A Plan at work. Exchanges that began with it end with it."""
+    """A Plan at work, as of `unix_seconds`. Exchanges that began with it end with it.
+
+    Its samplers go on where those that shared its `states` have come to.
+    """
 
     __slots__ = ("decider", "plan")
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, states: States | None = None, unix_seconds: float = -math.inf) -> None:
         self.plan = plan
-        self.decider = Decider(plan)
+        self.decider = Decider(plan, states=states, unix_seconds=unix_seconds)
 
     def begin(self, traceparent: str | None, *, logged: bool = False) -> "Exchange":
         """A new exchange; `traceparent` is that of the gRPC request, which names Envoy's trace even if it is new.
@@ -50,6 +56,7 @@ class Exchange:
         client: address and port of the downstream connection, where Envoy sends `source.address`.
         audited: what there is for an audit record, None where the request's policy asks for none.
         spanned: its place in its trace, where a span of ours may have to be exported.
+        trial: what a dry run would have done.
         answered_at: when request headers were answered, in the caller's seconds; the caller may move it to the moment
             when the answer was really sent.
     """
@@ -74,6 +81,7 @@ class Exchange:
         "failure",
         "phase",
         "spanned",
+        "trial",
     )
 
     def __init__(self, decider: Decider, traceparent: str | None, *, logged: bool) -> None:
@@ -96,6 +104,7 @@ class Exchange:
         self.failure: Exception | None = None
         self.client: str | None = None
         self.audited: Audited | None = None
+        self.trial: Trial | None = None
 
     @property
     def begun(self) -> bool:
@@ -216,17 +225,20 @@ class Exchange:
         self._prepared = prepared = decider.policy(request)
         if decider.emits and parent is None:
             self._traceparent = new_trace(self._traceparent)
-        verdict = decider.decide(prepared, request, parent, self._traceparent)
+        verdict = decider.decide(prepared, request, parent, self._traceparent, now)
         self._decision = verdict.decision
         entries = verdict.entries
         if verdict.decision.reason is not Reason.DISABLED:
             entries += prepared.tags.of_request(request, data, attributes.values)
+        if decider.dry_runs:
+            self.trial = decider.tried(prepared, request, parent, self._traceparent, now)
+            entries += b"" if self.trial is None else self.trial.entries
         if prepared.auditor is not None:
             received = Received(request, data, attributes.values, {})
             self.audited = Audited(prepared.auditor, received, verdict.decision, attributes.client, self._traceparent)
         reply = verdict.reply
         if decider.emits:
-            reply = self._begin_span(parent, verdict.decision, entries)
+            reply = self._begin_span(parent, verdict, entries)
             if self._logged and self.spanned is not None:
                 entries += _SPAN_ENTRY(self.spanned.text())
         if self._logged:
@@ -239,13 +251,13 @@ class Exchange:
         reply += wire.metadata(entries)
         return reply + wire.HEADERS_ONLY if head.bodies.sent else reply
 
-    def _begin_span(self, parent: TraceContext | None, decision: Decision, entries: bytes) -> bytes:
+    def _begin_span(self, parent: TraceContext | None, verdict: Verdict, entries: bytes) -> bytes:
         """Give the request its place in the trace; the reply that tells the upstream."""
-        request, prepared = self._request, self._prepared
+        request, prepared, decision = self._request, self._prepared, verdict.decision
         assert request is not None and prepared is not None and (parent or self._traceparent)  # noqa: PT018, S101
         sent = request.headers.get("tracestate")
         followed = sent if parent is not None else None  # without a traceparent a tracestate means nothing
-        context = begin(parent, self._traceparent or "", followed, decision, prepared.sampler, leg=self._logged)
+        context = begin(parent, self._traceparent or "", followed, decision, verdict.threshold, leg=self._logged)
         if decision.sampled or prepared.policy.keep is not None:
             self.spanned = context
             self._entries = entries

@@ -1,8 +1,11 @@
 """Why the engine decides as it does: the same code, run on one made-up request, with its steps written down."""
 
+import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from extproc.engine import wire
+from extproc.engine.decide import Trial
 from extproc.engine.exchange import Engine
 from extproc.engine.outcome import Reason
 from extproc.engine.predicate import checks
@@ -33,6 +36,7 @@ class Explanation:
         captures: what the policy's path captures.
         metadata: tags and `sampling.*` as Envoy gets them with the reply to request headers.
         later: tags that wait for response headers.
+        trial: what a dry run would have done.
     """
 
     method: str
@@ -49,6 +53,7 @@ class Explanation:
     metadata: dict[str, TagValue]
     later: tuple[str, ...]
     mutation: wire.Mutation
+    trial: Trial | None
 
     @property
     def sampler(self) -> Sampler:
@@ -56,12 +61,15 @@ class Explanation:
         return self.policy.sampler
 
 
-def explain(plan: Plan, headers: dict[str, str], service: str, trace_id: str) -> Explanation:
+def explain(
+    plan: Plan, headers: dict[str, str], service: str, trace_id: str, unix_seconds: float = -math.inf
+) -> Explanation:
     """Runs the request with these headers, pseudo headers among them, through the engine.
 
-    `trace_id` names the trace that Envoy would begin; a `traceparent` among the headers overrides it.
+    `trace_id` names the trace that Envoy would begin; a `traceparent` among the headers overrides it. Policies that
+    end before `unix_seconds` have ended. Samplers that remember others' traces have seen none.
     """
-    engine = Engine(plan)
+    engine = Engine(plan, unix_seconds=unix_seconds)
     decider = engine.decider
     request = Request(headers, service)
     begun = f"00-{trace_id}-0000000000000001-00"
@@ -80,7 +88,7 @@ def explain(plan: Plan, headers: dict[str, str], service: str, trace_id: str) ->
         host=request.host,
         service=service,
         trace_id=parent.trace_id if parent else trace_id,
-        verdicts=tuple(_verdict(candidate, request) for candidate in plan.policies),
+        verdicts=tuple(_verdict(candidate, request, unix_seconds) for candidate in plan.policies),
         policy=policy,
         reason=outcome.reason,
         sampled=outcome.sampled,
@@ -89,14 +97,21 @@ def explain(plan: Plan, headers: dict[str, str], service: str, trace_id: str) ->
         metadata=metadata,
         later=tuple(tag.name for tag in policy.tags if tag.in_response) if plan.enabled else (),
         mutation=mutation,
+        trial=exchange.trial,
     )
 
 
-def _verdict(policy: Policy, request: Request) -> Verdict:
+def _verdict(policy: Policy, request: Request, unix_seconds: float) -> Verdict:
+    if policy.until is not None and policy.until <= unix_seconds:
+        return Verdict(policy, "until", f"a time before {_moment(policy.until)}", _moment(unix_seconds))
     for field, check in checks(policy):
         if not check(request):
             return Verdict(policy, field, _expected(policy, field), _got(request, field))
     return Verdict(policy, None)
+
+
+def _moment(unix_seconds: float) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="seconds")
 
 
 def _expected(policy: Policy, field: str) -> str:

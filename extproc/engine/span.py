@@ -14,7 +14,7 @@ from extproc.engine.request import method_label
 from extproc.engine.sample import Decision
 from extproc.engine.scan import TagValue
 from extproc.engine.tracecontext import TraceContext, parse_traceparent, threshold_state
-from extproc.policy.plan import ANY_PATH, Keep, Policy, Sampler
+from extproc.policy.plan import ANY_PATH, Keep, Policy
 
 Attribute = str | int | float | bool
 
@@ -108,7 +108,13 @@ def new_trace(begun: str | None) -> str:
 
 
 def begin(  # noqa: PLR0913  everything that is known of a trace at its decision
-    parent: TraceContext | None, begun: str, tracestate: str | None, decision: Decision, sampler: Sampler, *, leg: bool
+    parent: TraceContext | None,
+    begun: str,
+    tracestate: str | None,
+    decision: Decision,
+    threshold: int | None,
+    *,
+    leg: bool,
 ) -> SpanContext:
     """The span context of a request whose trace is decided.
 
@@ -117,11 +123,10 @@ def begin(  # noqa: PLR0913  everything that is known of a trace at its decision
         begun: names the trace where there is no parent (see `new_trace`).
         tracestate: the caller's.
         decision: what becomes of the trace.
-        sampler: whose decision that is, unless it is the parent's.
+        threshold: the T that it has reached, None where its probability is not known, or is the caller's.
         leg: whether the upstream leg gets a span, too.
     """
     followed = decision.reason is Reason.PARENT
-    threshold = sampler.threshold if decision.sampled and not followed else None
     trace_id = parent.trace_id if parent is not None else begun.split("-")[1]
     return SpanContext(
         trace_id,

@@ -67,6 +67,8 @@ def _policy(policy: document.Policy, index: int, default: Sampler, tags: tuple[T
         span_name=policy.span_name,
         keep=Keep(policy.keep.status, policy.keep.latency) if policy.keep else None,
         audit=policy.audit,
+        until=policy.until,
+        dry_run=policy.dry_run,
     )
 
 
@@ -92,8 +94,10 @@ def _sampler(sampling: document.Sampling) -> Sampler:
         return Sampler(kind, 1.0, 0, respect_parent)
     if kind is SamplerKind.ALWAYS_OFF:
         return Sampler(kind, 0.0, _NEVER, respect_parent)
-    ratio = float(sampling.ratio or 0)
-    return Sampler(kind, ratio, threshold(ratio), respect_parent)
+    ratio, rate, burst = float(sampling.ratio or 0), sampling.traces_per_second, None
+    if kind is SamplerKind.RATE_LIMITED:
+        burst = float(sampling.burst or max(1.0, rate or 0))
+    return Sampler(kind, ratio, threshold(ratio), respect_parent, rate, burst)
 
 
 def _collector(collector: document.Collector | None) -> Collector | None:

@@ -53,6 +53,13 @@ Latency = Annotated[
     PlainValidator(fields.duration_seconds, json_schema_input_type=str),
     Says("a duration with its unit", '">2s"'),
 ]
+TracesPerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False), Says("a number above 0", "10")]
+Burst = Annotated[int, Field(ge=1), Says("a whole number from 1", "20")]
+Until = Annotated[
+    float,
+    PlainValidator(fields.unix_seconds, json_schema_input_type=str),
+    Says("a date and time with its offset, by RFC 3339", fields.UNTIL),
+]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Says("a number from 0 to 1", "0.05")]
 
 
@@ -78,10 +85,22 @@ class Sampling(Model):
 
     says = Says("a mapping with policy or ratio", "{policy: probabilistic, ratio: 0.1}")
 
-    policy: Literal["always_on", "always_off", "probabilistic"] | None = Field(
-        default=None, description="Keep every new trace, none, or a share of them. `ratio` alone means probabilistic."
+    policy: Literal["always_on", "always_off", "rate_limited", "reservoir", "probabilistic"] | None = Field(
+        default=None,
+        description="Keep every new trace, none, a share of them, or so many a second. "
+        "`ratio` alone means probabilistic.",
     )
-    ratio: Ratio | None = Field(default=None, description="The share of traces that probabilistic keeps, from 0 to 1.")
+    ratio: Ratio | None = Field(
+        default=None,
+        description="The share of traces, from 0 to 1, that probabilistic keeps, and reservoir beyond the first.",
+    )
+    traces_per_second: TracesPerSecond | None = Field(
+        default=None, description="How many traces a second rate_limited keeps; how many reservoir keeps at least."
+    )
+    burst: Burst | None = Field(
+        default=None,
+        description="How many traces rate_limited keeps at once after a quiet time; absent: those of one second.",
+    )
     parent: Literal["respect", "ignore"] = Field(
         default="respect", description="Whether a trace that comes with a sampling decision keeps that decision."
     )
@@ -280,6 +299,8 @@ class Policy(Model):
     span_name: SpanName | None = Field(default=None, description="The name of the span.")
     keep: Keep | None = Field(default=None, description="Which responses get a span anyway, with spans.mode: emit.")
     audit: bool = Field(default=False, description="Write an audit record of each request.")
+    until: Until | None = Field(default=None, description="When the policy ends: from then on it matches nothing.")
+    dry_run: bool = Field(default=False, description="Decide, count and tag, but leave the request to other policies.")
 
 
 class Tracing(Model):

@@ -2,17 +2,28 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from extproc.policy.plan import DEFAULT_POLICY
 from extproc.policy.problems import FieldError, shown
 
-RESERVED_TAGS = ("sampling.policy", "sampling.reason", "sampling.probability", "span_name")
+RESERVED_TAGS = (
+    "sampling.policy",
+    "sampling.reason",
+    "sampling.probability",
+    "sampling.dry_run",
+    "sampling.dry_run.sampled",
+    "span_name",
+)
 """What the filter itself answers beside the tags."""
 
 AUDIT_FILE = "/var/log/extproc/audit.jsonl"
 """What examples call the audit file."""
+
+UNTIL = "2030-12-31T00:00:00Z"
+"""The moment that examples name."""
 
 LARGEST_EXACT_INTEGER = 2**53
 _LONGEST_TAG = 256
@@ -27,6 +38,9 @@ _HEADER_MAPS = ("request.headers", "response.headers", "response.trailers")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _STATUS = re.compile(r"(>=|>|)([1-5][0-9][0-9])|([1-5])xx")
 _DURATION = re.compile(r"(?:>=|>|)([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
 
 
@@ -141,6 +155,16 @@ def duration_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
     if not seconds:
         raise FieldError("a duration above zero with its unit: ms, s or m", 'latency: ">2s"')
     return seconds
+
+
+def unix_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
+    """The Unix time of a moment by RFC 3339; without an offset from UTC it would be none."""
+    try:
+        if isinstance(value, str) and _MOMENT.fullmatch(value):
+            return datetime.fromisoformat(value.upper()).timestamp()
+    except ValueError:
+        pass  # no day or hour of the calendar
+    raise FieldError("a date and time with its offset, by RFC 3339", f"until: {UNTIL}")
 
 
 def attribute_value(value: Any) -> str:  # noqa: ANN401  any YAML value

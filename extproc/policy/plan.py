@@ -103,19 +103,37 @@ class SamplerKind(StrEnum):
     ALWAYS_ON = "always_on"
     ALWAYS_OFF = "always_off"
     PROBABILISTIC = "probabilistic"
+    RATE_LIMITED = "rate_limited"
+    RESERVOIR = "reservoir"
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """A sampling policy. `probability` is 1 and 0 for ALWAYS_ON and ALWAYS_OFF.
+    """A sampling policy.
 
+    `probability` is the share of new traces that is kept whatever went before: 1 for ALWAYS_ON, 0 for ALWAYS_OFF and
+    for RATE_LIMITED, and for RESERVOIR what it keeps beyond the first of each second.
     `threshold` is T of OpenTelemetry's consistent probability sampling, 0 … 2^56: keep a trace whose R >= T.
+    RATE_LIMITED and RESERVOIR have a `rate`, in traces per second; `burst` are the tokens that RATE_LIMITED saves.
     """
 
     kind: SamplerKind
     probability: float
     threshold: int
     respect_parent: bool = True
+    rate: float | None = None
+    burst: float | None = None
+
+    def settings(self) -> dict[str, str | float]:
+        """What a policy file would say, the ratio of every sampler that has a fixed one among it."""
+        said: dict[str, str | float] = {"policy": self.kind.value}
+        if self.kind is not SamplerKind.RATE_LIMITED:
+            said["ratio"] = self.probability
+        if self.rate is not None:
+            said["traces_per_second"] = self.rate
+        if self.burst is not None:
+            said["burst"] = self.burst
+        return said | {"parent": "respect" if self.respect_parent else "ignore"}
 
 
 class TagSource(StrEnum):
@@ -181,7 +199,8 @@ class Policy:
 
     A request is the policy's when all of `match` and none of `exclude` holds. `tags` are those for every request and
     the policy's own, one per name. `audit` says whether each of its requests leaves an audit record; Plan.audit is
-    there then.
+    there then. From `until`, in Unix seconds, on it matches nothing. With `dry_run` its decision is made, counted and
+    told, but requests are another's: that of the first policy after it that matches and is no dry run.
     """
 
     name: str
@@ -193,6 +212,8 @@ class Policy:
     span_name: str | None = None
     keep: Keep | None = None
     audit: bool = False
+    until: float | None = None
+    dry_run: bool = False
 
     @property
     def path_template(self) -> str:

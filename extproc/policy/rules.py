@@ -13,8 +13,19 @@ from extproc.policy.problems import Finding, Path, sentence, shown
 from extproc.policy.tag_rules import tag_findings
 from extproc.policy.yaml_tree import Tree
 
-_PLAIN_SAMPLERS = ("always_on", "always_off")
 _SAMPLING_KEYS = by_key(Sampling).keys()
+_SAMPLERS: dict[object, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "always_on": ((), ()),
+    "always_off": ((), ()),
+    "probabilistic": (("ratio",), ()),
+    "rate_limited": (("traces_per_second",), ("burst",)),
+    "reservoir": (("traces_per_second", "ratio"), ()),
+}
+"""What each sampler must have, and may have, beside `policy` and `parent`."""
+_EXAMPLES = {
+    "ratio": ("a number from 0 to 1", "ratio: 0.05"),
+    "traces_per_second": ("a number above 0", "traces_per_second: 10"),
+}
 _TRACING_KEYS = by_key(Tracing).keys()
 _SPANS_KEYS = by_key(Spans).keys()
 _ROOT: Path = ("tracing",)
@@ -67,15 +78,27 @@ def _sampling(parent: dict[str, Any], path: Path) -> Iterator[Finding]:
     if not isinstance(raw, dict) or not raw.keys() <= _SAMPLING_KEYS:
         return
     path = (*path, "sampling")
-    policy = raw.get("policy")
-    if policy == "probabilistic" and "ratio" not in raw:
-        message = sentence("a number from 0 to 1 with policy: probabilistic", "nothing", "ratio: 0.05")
-        yield Finding((*path, "ratio"), message)
-    elif policy in _PLAIN_SAMPLERS and "ratio" in raw:
-        message = sentence(f"no ratio with policy: {policy}", shown(raw["ratio"]), "policy: probabilistic")
-        yield Finding((*path, "ratio"), message)
-    elif "policy" not in raw and "ratio" not in raw:
+    policy = raw.get("policy", "probabilistic")
+    if raw.keys() <= {"parent"}:
         yield Finding((*path, "policy"), sentence("policy or ratio", "nothing", "policy: always_on"))
+        return
+    if not isinstance(policy, str) or policy not in _SAMPLERS:
+        return
+    needed, possible = _SAMPLERS[policy]
+    others = [key for key in raw if key not in {"policy", "parent", *needed, *possible}]
+    for key in others:
+        advice = f"policy: {_user(key)}"
+        expected = f"no {key} with policy: {policy}" if "policy" in raw else f"policy with {key}"
+        yield Finding((*path, key), sentence(expected, shown(raw[key]) if "policy" in raw else "nothing", advice))
+    for key in needed if "policy" in raw or not others else ():
+        if key not in raw:
+            expected, advice = _EXAMPLES[key]
+            yield Finding((*path, key), sentence(f"{expected} with policy: {policy}", "nothing", advice))
+
+
+def _user(key: str) -> str:
+    """The first sampler that takes `key`."""
+    return next(str(name) for name, (needed, possible) in _SAMPLERS.items() if key in (*needed, *possible))
 
 
 def _annotates(tracing: dict[str, Any]) -> bool:

@@ -1,17 +1,20 @@
 """What GET /policy shows: the Plan at work, what each policy has decided, and how reloading went."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from extproc.policy.plan import Match, Operator, Policy, StringMatch
+from extproc.server.effective import Rate
 from extproc.server.reload import PolicyFile
-from extproc.telemetry.instruments import DECISIONS, POLICY_RELOADS
+from extproc.telemetry.instruments import DECISIONS, DRY_RUNS, POLICY_RELOADS
 from extproc.telemetry.store import Snapshot
 
 
-def policy_view(file: PolicyFile, snapshot: Snapshot) -> dict[str, Any]:
-    """Build the JSON document.
+def policy_view(file: PolicyFile, snapshot: Snapshot, rates: Mapping[str, Rate]) -> dict[str, Any]:
+    """Build the JSON document. `rates` are what policies have kept lately.
 
     Tags are left out, and of compared headers and query parameters all but the names: their values may be secrets.
     """
@@ -22,8 +25,8 @@ def policy_view(file: PolicyFile, snapshot: Snapshot) -> dict[str, Any]:
         "digest": plan.digest,
         "loaded_at": file.loaded_at,
         "enabled": plan.enabled,
-        "default": _policy(plan.default, counters),
-        "policies": [_policy(policy, counters) for policy in plan.policies],
+        "default": _policy(plan.default, counters, rates),
+        "policies": [_policy(policy, counters, rates) for policy in plan.policies],
         "reloads": _reloads(snapshot),
         "last_error": None if error is None else {"at": error.at, "problems": list(error.problems)},
     }
@@ -34,6 +37,7 @@ class _Counters:
     requests: int = 0
     sampled: int = 0
     by_reason: dict[str, int] = field(default_factory=dict)
+    dry_run: dict[str, int] = field(default_factory=dict)
 
 
 def _counters(snapshot: Snapshot) -> dict[object, _Counters]:
@@ -45,6 +49,9 @@ def _counters(snapshot: Snapshot) -> dict[object, _Counters]:
         counter.requests += count
         counter.sampled += count if values.get("sampled") else 0
         counter.by_reason[reason] = counter.by_reason.get(reason, 0) + count
+    for attributes, count in snapshot.numbers[DRY_RUNS.name].items():
+        values = dict(attributes)
+        counters[values.get("policy")].dry_run["sampled" if values.get("sampled") else "not_sampled"] = count
     return counters
 
 
@@ -55,20 +62,22 @@ def _reloads(snapshot: Snapshot) -> dict[str, int]:
     return {result: counts.get(result, 0) for result in ("ok", "error")}
 
 
-def _policy(policy: Policy, counters: dict[object, _Counters]) -> dict[str, Any]:
-    sampler, counter = policy.sampler, counters.get(policy.name, _Counters())
-    return {
+def _policy(policy: Policy, counters: dict[object, _Counters], rates: Mapping[str, Rate]) -> dict[str, Any]:
+    counter, rate = counters.get(policy.name, _Counters()), rates.get(policy.name)
+    view: dict[str, Any] = {
         "index": policy.index,
         "name": policy.name,
         "match": _match(policy.match),
         "not": _match(policy.exclude),
-        "sampling": {
-            "policy": sampler.kind.value,
-            "ratio": sampler.probability,
-            "parent": "respect" if sampler.respect_parent else "ignore",
-        },
+        "sampling": policy.sampler.settings(),
+        "effective": None if rate is None else asdict(rate),
         "counters": {"requests": counter.requests, "sampled": counter.sampled, "by_reason": counter.by_reason},
     }
+    if policy.until is not None:
+        view["until"] = datetime.fromtimestamp(policy.until, UTC).isoformat()
+    if policy.dry_run:
+        view["dry_run"] = {"sampled": 0, "not_sampled": 0} | counter.dry_run
+    return view
 
 
 def _match(match: Match) -> dict[str, Any]:

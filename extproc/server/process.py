@@ -10,10 +10,11 @@ from typing import Any
 
 from extproc.engine.audit import AuditRecord
 from extproc.engine.span import Span
-from extproc.policy.plan import Plan, SamplerKind
+from extproc.policy.plan import Plan, Policy, SamplerKind
 from extproc.server import runtime
 from extproc.server.address import Address
 from extproc.server.admin import Admin, is_loopback
+from extproc.server.effective import Effective
 from extproc.server.listen import release
 from extproc.server.logs import get_logger
 from extproc.server.policy_view import policy_view
@@ -25,7 +26,14 @@ from extproc.server.worker import WorkerSettings
 from extproc.telemetry import audit, spans
 from extproc.telemetry.delta import Delta
 from extproc.telemetry.export import Exporter
-from extproc.telemetry.instruments import POLICY_RATIO, AttributeSet, attribute_set
+from extproc.telemetry.instruments import (
+    DECISIONS,
+    POLICY_EFFECTIVE_RATIO,
+    POLICY_RATE,
+    POLICY_RATIO,
+    AttributeSet,
+    attribute_set,
+)
 from extproc.telemetry.outbox import Outbox
 from extproc.telemetry.prometheus import render
 from extproc.telemetry.store import Store
@@ -59,6 +67,7 @@ class Process:
         self._pool = _make_pool(settings, self._store, self._receive)
         self._file = PolicyFile(settings.policy, self._store, self._apply)
         self._admin = Admin(self)
+        self._effective = Effective()
         self._exporter: Exporter
         self._stopping = asyncio.Event()
         self._stopped_at = 0.0
@@ -72,7 +81,7 @@ class Process:
     async def policy(self) -> dict[str, Any]:
         """The answer to /policy."""
         await self._pool.collect()
-        return policy_view(self._file, self._store.snapshot())
+        return policy_view(self._file, self._store.snapshot(), self._effective.rates)
 
     async def metrics(self) -> tuple[bytes, str]:
         """The answer to /metrics and its content type."""
@@ -93,7 +102,7 @@ class Process:
         plan = await self._file.load()
         if (sink := await asyncio.to_thread(audit.open_sink, plan)) is not None:
             self._audit.use(sink)
-        self._store.show(POLICY_RATIO.name, _ratios(plan))
+        self._show(plan)
         self._exporter = Exporter(self._store, plan.collector, plan.attributes)
         self._send_spans(plan)
         runtime.settle()
@@ -145,13 +154,21 @@ class Process:
         if sink is not None:
             self._audit.use(sink)
         self._send_spans(plan)
-        self._store.show(POLICY_RATIO.name, _ratios(plan))
+        self._show(plan)
         self._exporter.reconfigure(plan.collector, plan.attributes)
 
     async def _collect(self) -> None:
         while True:
             await asyncio.sleep(_COLLECT_SECONDS)
             await self._pool.collect()
+            if self._effective.look(self._store.snapshot().numbers[DECISIONS.name]):
+                rates = self._effective.rates.items()
+                points = {attribute_set(POLICY_EFFECTIVE_RATIO, policy): rate.ratio for policy, rate in rates}
+                self._store.show(POLICY_EFFECTIVE_RATIO.name, points)
+
+    def _show(self, plan: Plan) -> None:
+        self._store.show(POLICY_RATIO.name, _ratios(plan))
+        self._store.show(POLICY_RATE.name, _rates(plan))
 
     async def _drain(self, addresses: tuple[Address, ...]) -> None:
         """Stop serving, then write and export what is left in what remains of the grace period."""
@@ -192,16 +209,29 @@ class Process:
 
 def _ratios(plan: Plan) -> dict[AttributeSet, float]:
     """The points of extproc.policy.ratio: none where tracing is disabled, for then nothing is decided."""
-    policies = (plan.default, *plan.policies) if plan.enabled else ()
     return {
         attribute_set(POLICY_RATIO, policy.name): policy.sampler.probability
-        for policy in policies
+        for policy in _deciding(plan)
         if policy.sampler.kind in _FIXED_RATIO
     }
 
 
+def _rates(plan: Plan) -> dict[AttributeSet, float]:
+    """The points of extproc.policy.rate."""
+    return {
+        attribute_set(POLICY_RATE, policy.name): policy.sampler.rate
+        for policy in _deciding(plan)
+        if policy.sampler.rate is not None
+    }
+
+
+def _deciding(plan: Plan) -> tuple[Policy, ...]:
+    return (plan.default, *plan.policies) if plan.enabled else ()
+
+
 def _make_pool(settings: Settings, store: Store, receive: Receive) -> Pool:
-    workers = tuple(WorkerSettings(addresses, settings.tls) for addresses in settings.addresses)
+    share = 1 / len(settings.addresses)
+    workers = tuple(WorkerSettings(addresses, settings.tls, share) for addresses in settings.addresses)
     pool_settings = PoolSettings(workers, settings.log_level, settings.grace_seconds)
     if len(workers) == 1:
         return LocalPool(pool_settings, receive)

@@ -112,6 +112,8 @@ class Service:
             self._recorder.request(outcome)
             if exchange.spanned is not None and (span := exchange.span(outcome, time_ns())) is not None:
                 self._recorder.span(span)
+        if exchange.trial is not None:
+            self._recorder.dry_run(exchange.trial.policy, sampled=exchange.trial.sampled)
         if exchange.audited is not None:
             self._audit(exchange, outcome)
         for kind in exchange.errors:

@@ -2,14 +2,16 @@
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Mapping
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from extproc.engine.exchange import Engine
+from extproc.engine.states import States
 from extproc.policy.plan import Plan
 from extproc.server import access_log, service
 from extproc.server.access_log import AccessLog
@@ -26,6 +28,7 @@ from extproc.telemetry.recorder import Recorder
 _QUIET_SECONDS = 0.5
 _POLL_SECONDS = 0.02
 _LATE_SECONDS = 0.25
+_CLOCK_SECONDS = 0.25
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second process on the same port is a mistake, so binding must fail
@@ -40,10 +43,11 @@ _OPTIONS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker needs to know besides its Plan."""
+    """What a worker needs to know besides its Plan. `share` is the part of each rate that is its."""
 
     addresses: tuple[Address, ...]
     tls: TlsFiles | None = None
+    share: float = 1.0
 
 
 class Worker:
@@ -52,7 +56,12 @@ class Worker:
     def __init__(self, plan: Plan, settings: WorkerSettings) -> None:
         self._settings = settings
         self._recorder = Recorder()
-        self._service = Service(Engine(plan), self._recorder)
+        self._states = States(settings.share)
+        self._plan = plan
+        self._swapping = asyncio.Lock()
+        self._service = Service(Engine(plan, self._states, time()), self._recorder)
+        self._next_end = _next_end(plan)
+        self._ending: asyncio.Task[None] | None = None
         self._access_log = AccessLog(self._recorder, lambda: self._service.engine.decider.policies)
         self._health = Health(service.SERVICE)
         self._server = grpc.aio.server(handlers=(_Methods(self._handlers()),), options=_OPTIONS)
@@ -68,11 +77,26 @@ class Worker:
         addresses = tuple(bind(self._server, address, credentials) for address in self._settings.addresses)
         await self._health.serving()
         await self._server.start()
+        self._ending = asyncio.create_task(self._end_policies())
         return addresses
 
     async def swap(self, plan: Plan) -> None:
         """Serve new requests by `plan`. The engine is built beside the loop, so that streams go on meanwhile."""
-        self._service.engine = await beside_streams(Engine, plan)
+        async with self._swapping:
+            await self._serve(plan)
+
+    async def _serve(self, plan: Plan) -> None:
+        self._service.engine = await beside_streams(Engine, plan, self._states, time())
+        self._plan, self._next_end = plan, _next_end(plan)
+        self._states.keep({policy.name for policy in (*plan.policies, plan.default)})
+
+    async def _end_policies(self) -> None:
+        """Serve without a policy once its `until` has come."""
+        while True:
+            await asyncio.sleep(_CLOCK_SECONDS)
+            if time() >= self._next_end:
+                async with self._swapping:
+                    await self._serve(self._plan)
 
     def collect(self) -> Delta:
         """What was recorded since the last call."""
@@ -87,6 +111,8 @@ class Worker:
         may come, the port closes, and streams in flight may finish. Shortly before the
         end those that are left end with OK, and Envoy lets their HTTP requests go on without us.
         """
+        if self._ending is not None:
+            self._ending.cancel()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
         reserve = min(0.5, grace_seconds / 10)
@@ -120,6 +146,13 @@ class Worker:
             access_log.METHOD: grpc.stream_unary_rpc_method_handler(self._access_log.stream),
             **self._health.handlers(),
         }
+
+
+def _next_end(plan: Plan) -> float:
+    """When the next policy ends, in Unix seconds."""
+    now = time()
+    ends = (policy.until for policy in plan.policies if policy.until is not None)
+    return min((end for end in ends if end > now), default=math.inf)
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone

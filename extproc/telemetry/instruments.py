@@ -127,6 +127,27 @@ DECISIONS = _counter(
 POLICY_RATIO = Instrument(
     "extproc.policy.ratio", Kind.GAUGE, "1", "Share of new traces that each policy in force is to keep.", ("policy",)
 )
+POLICY_RATE = Instrument(
+    "extproc.policy.rate",
+    Kind.GAUGE,
+    "{trace}/s",
+    "New traces a second that each policy with such a limit or target is to keep.",
+    ("policy",),
+)
+POLICY_EFFECTIVE_RATIO = Instrument(
+    "extproc.policy.effective_ratio",
+    Kind.GAUGE,
+    "1",
+    "Share of new traces that each policy has kept in the last ten seconds.",
+    ("policy",),
+)
+DRY_RUNS = _counter(
+    "extproc.policy.dry_run",
+    "{decision}",
+    "Decisions of policies with dry_run, which nobody has followed.",
+    "policy",
+    "sampled",
+)
 MESSAGE_DURATION = _histogram(
     "extproc.message.duration",
     "Time taken to answer one message from Envoy.",
@@ -173,6 +194,9 @@ INSTRUMENTS: Final = (
     ATTEMPTS,
     DECISIONS,
     POLICY_RATIO,
+    POLICY_RATE,
+    POLICY_EFFECTIVE_RATIO,
+    DRY_RUNS,
     MESSAGE_DURATION,
     POLICY_RELOADS,
     STREAM_ERRORS,

@@ -125,6 +125,10 @@ class Recorder:
         """Count a stream that was answered 'continue unchanged'."""
         self._stream_errors[kind].value += 1
 
+    def dry_run(self, policy: str, *, sampled: bool) -> None:
+        """Count a decision that was not followed."""
+        self._number(instruments.DRY_RUNS, policy, sampled).value += 1
+
     def audit(self, record: AuditRecord) -> None:
         """Keep an audit record for the next `collect`."""
         if len(self._audit) < self._audit_limit:

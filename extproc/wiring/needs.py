@@ -59,6 +59,8 @@ _DECISION = (
     SpanTag("sampling.probability", ValueType.DOUBLE),
 )
 
+_DRY_RUN = (SpanTag("sampling.dry_run"), SpanTag("sampling.dry_run.sampled"))
+
 
 def span_tags(plan: Plan) -> tuple[SpanTag, ...]:
     """Every tag of the file in its order, then those that say how the trace was decided.
@@ -74,7 +76,7 @@ def span_tags(plan: Plan) -> tuple[SpanTag, ...]:
         for name, found in types.items()
         if name not in decision
     )
-    return (*named, *_DECISION)
+    return (*named, *_DECISION, *(_DRY_RUN if any(policy.dry_run for policy in plan.policies) else ()))
 
 
 def request_attributes(plan: Plan) -> tuple[str, ...]:

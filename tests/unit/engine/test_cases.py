@@ -11,7 +11,8 @@ from extproc.policy.load import load_text
 from helpers import read_reply, request_headers, response_headers
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
-OURS = ("sampling.reason", "sampling.policy", "sampling.probability", "span_name")
+DRY_RUN = ("sampling.dry_run", "sampling.dry_run.sampled")
+OURS = ("sampling.reason", "sampling.policy", "sampling.probability", "span_name", *DRY_RUN)
 
 
 def collect() -> list[Any]:
@@ -36,7 +37,8 @@ def first_message(request: dict[str, Any]) -> bytes:
 def test_case(document: dict[str, Any], case: dict[str, Any]) -> None:
     """The engine decides, tags and mutates as the case says."""
     policy = yaml.safe_dump(document["policy"], sort_keys=False).encode()
-    engine = Engine(load_text(policy, "policy.yaml", document.get("environment", {})))
+    plan = load_text(policy, "policy.yaml", document.get("environment", {}))
+    engine = Engine(plan, unix_seconds=document.get("unix_seconds", 0.0))
     request, expect = case["request"], case["expect"]
     trace_id = request.get("trace_id", "0af7651916cd43dd8448eb211c80319c")
 
@@ -57,6 +59,7 @@ def test_case(document: dict[str, Any], case: dict[str, Any]) -> None:
         assert expect.get("probability") == reply.metadata.get("sampling.probability")
         assert expect.get("set", {}) == reply.set_headers
         assert expect.get("clear_route_cache", False) == reply.clear_route_cache
+        assert expect.get("dry_run", []) == [reply.metadata[name] for name in DRY_RUN if name in reply.metadata]
         decided = expect["policy"] != "default" and expect["reason"] != "disabled"
         assert (expect["policy"] if decided else None) == reply.metadata.get("sampling.policy")
     if "tags" in expect:

@@ -10,6 +10,7 @@ from extproc.engine.outcome import Reason
 from extproc.policy.load import load_text
 from extproc.server.address import Address, parse
 from extproc.server.admin import Admin, is_loopback
+from extproc.server.effective import Rate
 from extproc.server.policy_view import policy_view
 from extproc.server.reload import FailedReload, PolicyFile
 from extproc.telemetry.recorder import Recorder
@@ -113,7 +114,7 @@ def test_policy_view(tmp_path: Any) -> None:  # noqa: ANN401  a Path
     recorder.request(answered(policy="users", reason=Reason.PARENT, sampled=True))
     store.add(recorder.collect(), "0")
     store.count("extproc.policy.reloads", result="error")
-    view = policy_view(file, store.snapshot())
+    view = policy_view(file, store.snapshot(), {"users": Rate(0.25, 2.5)})
     assert "s3cr3t" not in str(view)
     assert load_text(POLICY, "", {}).digest == view["digest"]
     assert {"ok": 0, "error": 1} == view["reloads"]
@@ -133,6 +134,7 @@ def test_policy_view(tmp_path: Any) -> None:  # noqa: ANN401  a Path
             },
             "not": {"path": "/api/users/0"},
             "sampling": {"policy": "always_off", "ratio": 0.0, "parent": "ignore"},
+            "effective": {"ratio": 0.25, "traces_per_second": 2.5},
             "counters": {"requests": 2, "sampled": 1, "by_reason": {"policy": 1, "parent": 1}},
         }
     ] == view["policies"]

@@ -1,0 +1,97 @@
+"""Samplers that remember: how many traces they keep depends on how many there were."""
+
+import math
+from typing import Protocol
+
+from extproc.engine.request import Request
+from extproc.engine.states import States, Tokens
+from extproc.engine.tracecontext import RANDOMNESS_BITS
+from extproc.policy.plan import Policy, Sampler, SamplerKind
+
+NEVER = 1 << RANDOMNESS_BITS
+"""The threshold that no R reaches."""
+
+Paced = tuple[bool, int | None]
+"""Whether a trace is kept, and T where that was a comparison with T: then its probability is known."""
+
+
+class Pacer(Protocol):
+    """Decides on new traces of one policy."""
+
+    def decide(self, randomness: int, now: float, request: Request) -> Paced:
+        """The fate of a trace of this R at `now`, in monotonic seconds."""
+
+
+def pacer(policy: Policy, states: States) -> Pacer | None:
+    """What decides for `policy`, None where its threshold alone does."""
+    sampler = policy.sampler
+    match sampler.kind:
+        case SamplerKind.RATE_LIMITED:
+            return RateLimited(sampler, states.of(policy.name, Tokens), states.share)
+        case SamplerKind.RESERVOIR:
+            return Reservoir(sampler, states.of(policy.name, Tokens), states.share)
+    return None
+
+
+def probability(threshold: int) -> float:
+    """The share of traces whose R reaches `threshold`."""
+    return (NEVER - threshold) / NEVER
+
+
+class Bucket:
+    """A token bucket: `rate` tokens a second flow in, and at most `burst` are saved."""
+
+    __slots__ = ("_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, tokens: Tokens) -> None:
+        self._rate = rate
+        self._burst = max(1.0, burst)
+        self._tokens = tokens
+
+    def take(self, now: float) -> bool:
+        """Take a token, if there is a whole one."""
+        tokens = self._tokens
+        if now > tokens.at:
+            tokens.level += (now - tokens.at) * self._rate
+            tokens.at = now
+        tokens.level = min(tokens.level, self._burst)
+        if tokens.level < 1:
+            return False
+        tokens.level -= 1
+        return True
+
+
+class RateLimited:
+    """Keeps a trace for each token. Which ones is a matter of when they come, so their probability is not known."""
+
+    __slots__ = ("_bucket",)
+
+    def __init__(self, sampler: Sampler, tokens: Tokens, share: float) -> None:
+        rate, burst = sampler.rate or 0.0, sampler.burst or 0.0
+        self._bucket = Bucket(rate * share, burst * share, tokens)
+
+    def decide(self, randomness: int, now: float, request: Request) -> Paced:  # noqa: ARG002  as Pacer has it
+        """See Pacer."""
+        return self._bucket.take(now), None
+
+
+class Reservoir:
+    """Keeps the first traces of each second, and of the others a share.
+
+    Which of the two a trace meets is settled before it comes, so its probability is known: 1, or that of the share.
+    Without a share nothing stands for the traces that are dropped, and nothing is said.
+    """
+
+    __slots__ = ("_bucket", "_first", "_threshold")
+
+    def __init__(self, sampler: Sampler, tokens: Tokens, share: float) -> None:
+        rate = (sampler.rate or 0.0) * share
+        self._bucket = Bucket(rate, math.ceil(rate), tokens)
+        self._threshold = sampler.threshold
+        self._first = None if sampler.threshold == NEVER else 0
+
+    def decide(self, randomness: int, now: float, request: Request) -> Paced:  # noqa: ARG002  as Pacer has it
+        """See Pacer. Tokens come once a second, all at once."""
+        if self._bucket.take(math.floor(now)):
+            return True, self._first
+        return randomness >= self._threshold, None if self._first is None else self._threshold
