@@ -7,15 +7,17 @@ from contextlib import closing
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
+from time import time
 
 import click
 from rich.console import Console
 
+from extproc.cli import sampler_text
 from extproc.cli.arguments import Parsed, load_policy, stdout_console
 from extproc.engine import explain as engine
 from extproc.engine.outcome import Reason
 from extproc.engine.wire import Mutation
-from extproc.policy.plan import DEFAULT_POLICY, Plan, SamplerKind
+from extproc.policy.plan import DEFAULT_POLICY, Plan
 from extproc.replay import show_found
 from extproc.replay.find import Found, find
 from extproc.replay.headers import request_headers
@@ -96,7 +98,7 @@ def command(
     method, url = _request_words(words)
     plan = load_policy(file)
     request = request_headers(method, url, headers)
-    explanation = engine.explain(plan, request, service or "", trace_id or secrets.token_hex(16))
+    explanation = engine.explain(plan, request, service or "", trace_id or secrets.token_hex(16), time())
     click.echo(json.dumps(_as_data(explanation), indent=2) if output == "json" else _as_text(explanation))
 
 
@@ -140,7 +142,8 @@ def _print_found(found: list[Found], output: str) -> None:
 
 
 def _as_data(explanation: engine.Explanation) -> dict[str, object]:
-    sampler, mutation = explanation.sampler, explanation.mutation
+    sampler, mutation, trial = explanation.sampler, explanation.mutation, explanation.trial
+    threshold = sampler_text.threshold(sampler)
     return {
         "request": {
             "method": explanation.method,
@@ -165,14 +168,12 @@ def _as_data(explanation: engine.Explanation) -> dict[str, object]:
             "reason": explanation.reason,
             "sampled": explanation.sampled,
             "trace_id": explanation.trace_id,
-            "sampling": {
-                "policy": sampler.kind,
-                "ratio": sampler.probability,
-                "parent": "respect" if sampler.respect_parent else "ignore",
-            },
+            "sampling": sampler.settings(),
             "randomness": None if explanation.randomness is None else f"{explanation.randomness:014x}",
-            "threshold": f"{sampler.threshold:014x}",
+            "threshold": None if threshold is None else f"{threshold:014x}",
+            "assumes": sampler_text.assumption(sampler) if explanation.randomness is not None else None,
         },
+        "dry_run": None if trial is None else {"policy": trial.policy, "sampled": trial.sampled},
         "captures": explanation.captures,
         "tags": explanation.metadata,
         "tags_from_response": list(explanation.later),
@@ -212,6 +213,8 @@ def _verdict_line(explanation: engine.Explanation, verdict: engine.Verdict, widt
     name = verdict.policy.name.ljust(width)
     if verdict.policy is explanation.policy:
         return click.style(f"  {name}  decides: every field holds", fg="green")
+    if verdict.failed is None and verdict.policy.dry_run:
+        return f"  {name}  would match too, but is a dry run"
     if verdict.failed is None:
         return f"  {name}  would match too, but comes later"
     got = "nothing" if verdict.got is None else repr(verdict.got)
@@ -226,10 +229,10 @@ def _decision_lines(explanation: engine.Explanation) -> list[str]:
     if explanation.reason is Reason.PARENT:
         return [f"  {fate}: the caller's traceparent says so (parent: respect)", f"  trace {explanation.trace_id}"]
     source = f"policy {policy.name}" if policy.name != DEFAULT_POLICY else "the default sampling"
-    ratio = f" {sampler.probability:g}" if sampler.kind is SamplerKind.PROBABILISTIC else ""
-    comparison = ">=" if explanation.sampled else "<"
-    return [
-        f"  {fate}: {source} samples {sampler.kind}{ratio}",
-        f"  trace {explanation.trace_id}",
-        f"  R = {explanation.randomness:014x} {comparison} T = {sampler.threshold:014x}",
-    ]
+    lines = [f"  {fate}: {source} samples {sampler_text.name(sampler)}", f"  trace {explanation.trace_id}"]
+    if (assumption := sampler_text.assumption(sampler)) is not None:
+        lines.append(f"  {assumption}")
+    random, threshold = explanation.randomness, sampler_text.threshold(sampler)
+    if random is not None and threshold is not None:
+        lines.append(f"  R = {random:014x} {'>=' if random >= threshold else '<'} T = {threshold:014x}")
+    return lines

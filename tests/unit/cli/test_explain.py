@@ -99,6 +99,7 @@ def test_json(policy: str) -> None:
         "sampling": {"policy": "probabilistic", "ratio": 0.25, "parent": "respect"},
         "randomness": "c0000000000000",
         "threshold": "c0000000000000",
+        "assumes": None,
     } == found["decision"]
     assert {"order_id": "7"} == found["captures"]
     assert "7" == found["tags"]["order"]
@@ -182,3 +183,55 @@ def test_explain_agrees_with_the_engine(tmp_path: Path, document: object, case: 
     assert case["expect"]["policy"] == found["decision"]["policy"]
     matching = [entry["name"] for entry in found["policies"] if entry["matches"]]
     assert case["expect"]["policy"] == (matching[0] if matching else "default")
+
+
+SAMPLERS = """
+tracing:
+  policies:
+    - {name: limited, match: {path: /limited}, sampling: {policy: rate_limited, traces_per_second: 10, burst: 20}}
+    - {name: reserved, match: {path: /reserved}, sampling: {policy: reservoir, traces_per_second: 1, ratio: 0.25}}
+    - {name: past, match: {path: /past}, sampling: {policy: always_off}, until: 2020-01-01T00:00:00Z}
+    - {name: tried, match: {path: /tried}, sampling: {policy: always_off}, dry_run: true}
+"""
+
+
+def test_samplers_that_count(tmp_path: Path) -> None:
+    """What came before is known to the server alone, so explain says what it takes for granted."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(SAMPLERS)
+    limited = text(str(policy), "GET", "/limited", "--trace-id", KEPT)
+    assert (
+        f"""
+Decision
+  kept: policy limited samples rate_limited (traces_per_second 10, burst 20)
+  trace {KEPT}
+  while its bucket has tokens, as after a quiet time; without any, no trace is kept
+"""
+        in limited
+    )
+    assert "sampling.probability" not in limited
+    low = KEPT.replace("c", "0")
+    assert f"""
+Decision
+  kept: policy reserved samples reservoir (ratio 0.25, traces_per_second 1)
+  trace {low}
+  being among the first of its second; of those that come later, it keeps those whose R >= T
+  R = 00000000000000 < T = c0000000000000
+""" in text(str(policy), "GET", "/reserved", "--trace-id", low)
+    decision = explain(str(policy), "GET", "/limited")["decision"]
+    assert {"policy": "rate_limited", "traces_per_second": 10, "burst": 20, "parent": "respect"} == decision["sampling"]
+    assert (None, True) == (decision["threshold"], "bucket" in decision["assumes"])
+
+
+def test_policies_that_do_not_decide(tmp_path: Path) -> None:
+    """One that has ended says since when, one that is tried what it would have done."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(SAMPLERS)
+    assert "  past      until: expected a time before 2020-01-01T00:00:00+00:00, got '" in text(
+        str(policy), "GET", "/past"
+    )
+    tried = text(str(policy), "GET", "/tried")
+    assert "  tried     would match too, but is a dry run\n" in tried
+    assert "  sampling.dry_run = tried\n  sampling.dry_run.sampled = false\n" in tried
+    assert "  kept: the default sampling samples always_on\n" in tried
+    assert {"policy": "tried", "sampled": False} == explain(str(policy), "GET", "/tried")["dry_run"]
