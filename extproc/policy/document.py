@@ -5,7 +5,7 @@ a key with nothing behind it is an error, found in `shape`.
 """
 
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
@@ -69,6 +69,9 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
     says: ClassVar[Says] = Says("a mapping", "{}")
     only: ClassVar[str | None] = None
+
+
+_Root = TypeVar("_Root", bound=Model)
 
 
 class Collector(Model):
@@ -334,9 +337,9 @@ def by_key(model: type[Model]) -> dict[str, Any]:
     return {field.alias or name: field.rebuild_annotation() for name, field in model.model_fields.items()}
 
 
-def validated(data: object) -> tuple[Document | None, list[ErrorDetails]]:
+def validated(data: object, root: type[_Root]) -> tuple[_Root | None, list[ErrorDetails]]:
     """The document, or pydantic's errors."""
     try:
-        return Document.model_validate(data), []
+        return root.model_validate(data), []
     except ValidationError as error:
         return None, error.errors(include_url=False)

@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -12,13 +12,14 @@ from typing import TypeVar
 from extproc.policy import manifest, rules, shape
 from extproc.policy.codes import CONTRADICTION, UNREADABLE, VALUE, YAML
 from extproc.policy.compile import compiled
-from extproc.policy.document import Document
+from extproc.policy.document import Document, Model
 from extproc.policy.plan import Plan
 from extproc.policy.problems import START, Finding, Place, PolicyError, Problem, path_text, sentence
 from extproc.policy.source import LARGEST_BYTES, decode
 from extproc.policy.yaml_tree import Tree
 
 _Result = TypeVar("_Result")
+_Root = TypeVar("_Root", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ def load(path: Path) -> Plan:
     return load_text(content_of(path), str(path), os.environ)
 
 
-def content_of(path: Path) -> bytes:
-    """The bytes of the file at `path`; of one that is too large, too many.
+def content_of(path: Path, top: str = "tracing") -> bytes:
+    """The bytes of the file at `path`, whose top key is `top`; of one that is too large, too many.
 
     Raises:
         PolicyError: the file cannot be read.
@@ -56,7 +57,7 @@ def content_of(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         message = sentence("a file that can be read", f"{reason.lower()!r}", "another path or its permissions")
-        raise PolicyError([Problem(str(path), *START, "tracing", message, UNREADABLE)]) from None
+        raise PolicyError([Problem(str(path), *START, top, message, UNREADABLE)]) from None
 
 
 def load_text(text: bytes, name: str, environ: Mapping[str, str]) -> Plan:
@@ -94,19 +95,25 @@ def _read(content: bytes, name: str, environ: Mapping[str, str]) -> PolicyFile |
     if isinstance(text, Finding):
         return [_problem(replace(text, code=UNREADABLE), text.place or START, name)]
     tree = manifest.read(text)
-    document, findings = _checked(tree)
+    document, findings = checked(tree, Document, rules.findings)
     if findings or document is None:
         return [_problem(finding, finding.place or tree.place(finding.path), name) for finding in findings]
     return PolicyFile(name, text, tree, compiled(document.tracing, environ, sha256(content).hexdigest()))
 
 
-def _checked(tree: Tree) -> tuple[Document | None, list[Finding]]:
+def checked(
+    tree: Tree, root: type[_Root], contradictions: Callable[[Tree], Iterable[Finding]]
+) -> tuple[_Root | None, list[Finding]]:
+    """The document that a tree holds, or everything that is wrong with it.
+
+    `root` is the mapping that a file of its kind holds, `contradictions` finds what its keys say about each other.
+    """
     if tree.broken:
         return None, _coded(tree.findings, YAML)
-    document, findings = shape.check(tree.data, nulls=tree.nulls)
+    document, findings = shape.check(tree.data, root, nulls=tree.nulls)
     known = {finding.path for finding in findings}
     findings = _coded(findings, VALUE)
-    findings += _coded((finding for finding in rules.findings(tree) if finding.path not in known), CONTRADICTION)
+    findings += _coded((finding for finding in contradictions(tree) if finding.path not in known), CONTRADICTION)
     readable = [finding for finding in findings if not _unread(finding, tree)]
     return document, _coded(tree.findings, YAML) + readable
 

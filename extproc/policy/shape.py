@@ -1,60 +1,64 @@
-"""Plain data to a Document: pydantic checks, this module says what is wrong in our words."""
+"""Plain data to the document of its file: pydantic checks, this module says what is wrong in our words."""
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from extproc.policy.document import Document, ErrorDetails, Model, by_key, validated
+from extproc.policy.document import ErrorDetails, Model, by_key, validated
 from extproc.policy.fields import Says
 from extproc.policy.problems import FieldError, Finding, Path, path_text, sentence, shown
 
+_Root = TypeVar("_Root", bound=Model)
 
-def check(data: object, *, nulls: bool) -> tuple[Document | None, list[Finding]]:
+
+def check(data: object, root: type[_Root], *, nulls: bool) -> tuple[_Root | None, list[Finding]]:
     """The document in `data`, or everything that is wrong with its keys and values one by one.
 
-    `nulls` says whether there is a null anywhere: nothing behind a key is no way to leave it out.
+    `root` is the mapping that a file of its kind holds. `nulls` says whether there is a null anywhere: nothing behind a
+    key is no way to leave it out.
     """
-    document, errors = validated(data)
-    findings = _worded(errors, data)
+    document, errors = validated(data, root)
+    findings = _worded(errors, data, root)
     if nulls:
-        findings.update({finding.path: finding for finding in _null_findings(data) if finding.path not in findings})
+        found = _null_findings(data, root)
+        findings.update({finding.path: finding for finding in found if finding.path not in findings})
     return (None if findings else document), list(findings.values())
 
 
-def _worded(errors: Iterable[ErrorDetails], data: object) -> dict[Path, Finding]:
+def _worded(errors: Iterable[ErrorDetails], data: object, root: type[Model]) -> dict[Path, Finding]:
     """One finding per path. A key that is missing only because it is misspelt is not reported twice."""
     findings: dict[Path, Finding] = {}
     missing: list[Finding] = []
     suggested: set[Path] = set()
     for error in errors:
-        finding = _finding(error, data)
+        finding = _finding(error, data, root)
         if error["type"] == "missing":
             missing.append(finding)
         else:
             findings.setdefault(finding.path, finding)
         if error["type"] == "extra_forbidden":
-            suggested.add((*finding.path[:-1], _suggestion(finding.path)[0]))
+            suggested.add((*finding.path[:-1], _suggestion(finding.path, root)[0]))
     findings.update({finding.path: finding for finding in missing if finding.path not in suggested})
     return findings
 
 
-def _finding(error: ErrorDetails, data: object) -> Finding:
+def _finding(error: ErrorDetails, data: object, root: type[Model]) -> Finding:
     path: Path = error["loc"]
     if path and path[-1] == "[key]" and not _has(data, path):
         path = path[:-1]
     if error["type"] == "extra_forbidden":
-        return Finding(path, _unknown_key(path))
+        return Finding(path, _unknown_key(path, root))
     got = "nothing" if error["type"] == "missing" else shown(error["input"])
     wrong = error.get("ctx", {}).get("error")
     if isinstance(wrong, FieldError):
         return Finding((*path, *wrong.at), sentence(wrong.expected, wrong.got or got, wrong.advice), code=wrong.code)
-    return Finding(path, _mismatch(path, got, error["input"]))
+    return Finding(path, _mismatch(path, got, error["input"], root))
 
 
-def _mismatch(path: Path, got: str, value: object) -> str:
-    annotation = _annotation(path)
+def _mismatch(path: Path, got: str, value: object, root: type[Model]) -> str:
+    annotation = _annotation(path, root)
     says = _says(annotation)
     example = _nearest_choice(annotation, value) or says.example
     if _bare(annotation) is str and isinstance(value, bool | int | float):
@@ -62,10 +66,10 @@ def _mismatch(path: Path, got: str, value: object) -> str:
     return sentence(says.expected, got, f"{path[-1]}: {example}" if path and isinstance(path[-1], str) else example)
 
 
-def _null_findings(data: object) -> Iterator[Finding]:
+def _null_findings(data: object, root: type[Model]) -> Iterator[Finding]:
     for path in _nulls(data):
         try:
-            yield Finding(path, _mismatch(path, "nothing", None))
+            yield Finding(path, _mismatch(path, "nothing", None, root))
         except LookupError:
             continue  # under an unknown key, which is reported itself
 
@@ -83,16 +87,16 @@ def _nulls(data: object) -> Iterator[Path]:
             open_values.extend((item, (*path, index)) for index, item in enumerate(value))
 
 
-def _unknown_key(path: Path) -> str:
-    model = _model(path[:-1])
+def _unknown_key(path: Path, root: type[Model]) -> str:
+    model = _model(path[:-1], root)
     names = by_key(model)
     expected = model.only or (f"one of {', '.join(names)}" if len(names) > 1 else "".join(names) or "no keys here")
-    return sentence(expected, shown(path[-1]), _suggestion(path)[1])
+    return sentence(expected, shown(path[-1]), _suggestion(path, root)[1])
 
 
-def _suggestion(path: Path) -> tuple[str, str]:
+def _suggestion(path: Path, root: type[Model]) -> tuple[str, str]:
     """For an unknown key, the known one that may be meant ('' for none), and what to write."""
-    model, key = _model(path[:-1]), str(path[-1])
+    model, key = _model(path[:-1], root), str(path[-1])
     names = by_key(model)
     if model.only:
         name = next(iter(names))
@@ -105,9 +109,9 @@ def _suggestion(path: Path) -> tuple[str, str]:
     return (near[0], near[0]) if near else ("", "removing it")
 
 
-def _model(path: Path) -> type[Model]:
+def _model(path: Path, root: type[Model]) -> type[Model]:
     """The mapping at `path`; nothing else has unknown keys."""
-    model: type[Model] = _bare(_annotation(path))
+    model: type[Model] = _bare(_annotation(path, root))
     return model
 
 
@@ -128,9 +132,9 @@ def _has(data: Any, path: Path) -> bool:  # noqa: ANN401  any YAML value
     return True
 
 
-def _annotation(path: Path) -> Any:  # noqa: ANN401  types have no common type
+def _annotation(path: Path, root: type[Model]) -> Any:  # noqa: ANN401  types have no common type
     """The type that the document declares for `path`. Raises LookupError where it declares none."""
-    found: Any = Document
+    found: Any = root
     for step in path:
         bare = _bare(found)
         if isinstance(bare, type) and issubclass(bare, Model):

@@ -27,7 +27,7 @@ def test_every_field_can_be_reported_missing(model: type[Model]) -> None:
 
 def test_good_data_has_no_findings() -> None:
     """Data of the right shape becomes a document."""
-    document, findings = shape.check({"tracing": {}}, nulls=False)
+    document, findings = shape.check({"tracing": {}}, Document, nulls=False)
 
     assert isinstance(document, Document)
     assert [] == findings
@@ -35,7 +35,7 @@ def test_good_data_has_no_findings() -> None:
 
 def test_null_counts_as_wrong_even_where_it_is_optional() -> None:
     """A key with nothing behind it is reported once, and no document comes out."""
-    document, findings = shape.check({"tracing": {"policies": [{"match": None}]}}, nulls=True)
+    document, findings = shape.check({"tracing": {"policies": [{"match": None}]}}, Document, nulls=True)
 
     assert document is None
     assert [("tracing", "policies", 0, "match")] == [finding.path for finding in findings]
