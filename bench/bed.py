@@ -7,12 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import gateway
+from bench import gateway, tools
 from bench.cases import Case, Plain, Server, policy_text
 from bench.load import Load, send
 from bench.processes import BenchError, Program, answers, envoy, free_ports, get, listens, started
 
-HERE = Path(__file__).parent
 _BROKEN = (
     "failure_mode_allowed",
     "message_timeouts",
@@ -141,12 +140,23 @@ def _server(stack: ExitStack, case: Case, listen: str, policy: Path, sink: int) 
         program = stack.enter_context(started(command, log, environment))
         program.until(lambda: answers(admin), "extproc serve")
         return program
-    commands: dict[Server, list[str | Path]] = {
-        Server.ECHO: [sys.executable, HERE / "echo_server.py", listen],
-    }
-    program = stack.enter_context(started(commands[case.server], log, environment))
+    program = stack.enter_context(started(_other(case, listen), log, environment))
     program.until(lambda: _accepts(listen), case.server)
     return program
+
+
+def _other(case: Case, listen: str) -> list[str | Path]:
+    """The command of a server that is not ours."""
+    job: list[str | Path] = [listen, str(case.policies), str(case.ratio)]
+    match case.server:
+        case Server.GO:
+            return [tools.go_peer(), f"-listen={listen}", f"-services={case.policies}", f"-ratio={case.ratio}"]
+        case Server.GRPCLIB:
+            return [sys.executable, "-m", "bench.peers.grpclib_server", *job]
+        case Server.SYNC:
+            return [sys.executable, "-m", "bench.peers.sync_server", *job]
+        case _:
+            return [sys.executable, "-m", "bench.echo_server", listen]
 
 
 def _accepts(listen: str) -> bool:

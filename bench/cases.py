@@ -11,6 +11,9 @@ class Server(StrEnum):
     NONE = "none"
     EXTPROC = "extproc"
     ECHO = "echo"
+    GO = "go"
+    GRPCLIB = "grpclib"
+    SYNC = "sync"
 
 
 class Plain(StrEnum):
@@ -74,6 +77,9 @@ CASES = {
     "echo-python-unix": Case("the same, by Unix socket", Server.ECHO, unix=True),
     "echo-python-log": Case("the same, wired as extproc-log", Server.ECHO, timings="access-log"),
     "echo-python-log-unix": Case("the same, by Unix socket", Server.ECHO, timings="access-log", unix=True),
+    "peer-go": Case("the same job in Go: grpc-go, go-control-plane", Server.GO, floor="echo-python"),
+    "peer-grpclib": Case("the same job in Python: envoy-data-plane, grpclib", Server.GRPCLIB, floor="echo-python"),
+    "peer-grpc-sync": Case("the same job in Python: grpc's threaded server", Server.SYNC, floor="echo-python"),
 }
 
 

@@ -17,6 +17,7 @@ READY_SECONDS = 60
 _STOP_SECONDS = 15
 _LOG_CHARACTERS = 2_000
 _OK = 200
+_PROJECT = Path(__file__).parent.parent  # `python -m bench.…` is found from here
 
 
 class BenchError(Exception):

@@ -1,0 +1,1 @@
+"""Servers that do the same job by other means: paths by prefix, a ratio, two tags, two histograms."""
