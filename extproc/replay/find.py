@@ -20,6 +20,6 @@ def find(plan: Plan, entries: Iterable[Entry], policy: str | None) -> Iterator[F
     """Those of `entries` on which the policy of this name decides; all of them where it is None."""
     replay = Replay(plan)
     for entry in entries:
-        outcome = replay.decide(entry)
+        outcome, _ = replay.decide(entry)
         if policy in {None, outcome.policy}:
             yield Found(entry, outcome)

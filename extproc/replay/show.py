@@ -35,6 +35,7 @@ class _Row:
     ratio: float | None
     parents: int
     spans_per_second: float | None
+    dry_run: bool
 
 
 def as_data(simulation: Simulation, reading: Reading, against: str | None) -> dict[str, object]:
@@ -93,19 +94,20 @@ def _against_data(simulation: Simulation, against: str) -> dict[str, object]:
 def _rows(tally: Tally, seconds: float | None) -> list[_Row]:
     """The policies in their order, then the default, then all of them together."""
     total = tally.total
-    return [_row(name, count, total, seconds) for name, count in (*tally.policies.items(), (_ALL, total))]
 
+    def row(name: str, count: Count) -> _Row:
+        return _Row(
+            name=name,
+            matched=count.matched,
+            share=count.matched / total.matched if total.matched else None,
+            kept=count.kept,
+            ratio=count.ratio,
+            parents=count.parents,
+            spans_per_second=count.kept / seconds if seconds else None,
+            dry_run=name in tally.trials,
+        )
 
-def _row(name: str, count: Count, total: Count, seconds: float | None) -> _Row:
-    return _Row(
-        name=name,
-        matched=count.matched,
-        share=count.matched / total.matched if total.matched else None,
-        kept=count.kept,
-        ratio=count.ratio,
-        parents=count.parents,
-        spans_per_second=count.kept / seconds if seconds else None,
-    )
+    return [row(name, count) for name, count in (*tally.policies.items(), (_ALL, total))]
 
 
 def _summary(simulation: Simulation, reading: Reading) -> str:
@@ -121,7 +123,7 @@ def _policies(simulation: Simulation) -> Table:
     table = _table("policy", "matched", "share", "kept", "ratio", "by callers", "spans/s")
     for row in _rows(simulation.tally, simulation.seconds):
         table.add_row(
-            _name(row.name),
+            Text.assemble(_name(row.name), " (dry run)" if row.dry_run else ""),
             f"{row.matched:,}",
             _percent(row.share),
             f"{row.kept:,}",

@@ -44,7 +44,7 @@ class Simulation:
             if self._against is not None and self.before is not None:
                 before = self._against.decide(entry)
                 self.before.add(before)
-                self.difference.add(before, after)
+                self.difference.add(before.outcome, after.outcome)
 
     def _cover(self, unix_seconds: float | None) -> None:
         if unix_seconds is None:

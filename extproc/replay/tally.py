@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from extproc.engine.outcome import Outcome, Reason
+from extproc.engine.outcome import Reason
 from extproc.policy.plan import Plan
+from extproc.replay.replay import Replayed
 
 
 @dataclass(slots=True)
@@ -25,11 +26,11 @@ class Count:
         """The share that is kept, None of nothing."""
         return self.kept / self.matched if self.matched else None
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, *, kept: bool, parent: bool) -> None:
         """Count one more."""
         self.matched += 1
-        self.kept += outcome.sampled
-        self.parents += outcome.reason is Reason.PARENT
+        self.kept += kept
+        self.parents += parent
 
 
 class Tally:
@@ -37,19 +38,25 @@ class Tally:
 
     Attributes:
         policies: every policy of the Plan in its order, and in the end the default, by name.
+        trials: the names of those that are dry runs: each counts the requests that it would have decided on.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.policies = {policy.name: Count() for policy in (*plan.policies, plan.default)}
+        self.trials = frozenset(policy.name for policy in plan.policies if policy.dry_run)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, replayed: Replayed) -> None:
         """Count one request."""
-        self.policies[outcome.policy].add(outcome)
+        outcome, trial = replayed
+        parent = outcome.reason is Reason.PARENT
+        self.policies[outcome.policy].add(kept=outcome.sampled, parent=parent)
+        if trial is not None:
+            self.policies[trial.policy].add(kept=trial.sampled, parent=parent)
 
     @property
     def total(self) -> Count:
-        """All requests."""
-        counts = self.policies.values()
+        """All requests, each once."""
+        counts = [count for name, count in self.policies.items() if name not in self.trials]
         return Count(
             sum(count.matched for count in counts),
             sum(count.kept for count in counts),

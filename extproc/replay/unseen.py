@@ -4,22 +4,24 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from extproc.policy.plan import Match, Plan, Policy
-from extproc.replay.fields import AUTHORITY, SERVICE
+from extproc.replay.fields import AUTHORITY, SERVICE, START_TIME
 
-_LABELS: Final = {SERVICE: "the service", AUTHORITY: "the host"}
+_LABELS: Final = {SERVICE: "the service", AUTHORITY: "the host", START_TIME: "the time"}
 
 
 def unseen(plan: Plan, names: Collection[str]) -> dict[str, tuple[str, ...]]:
     """The inputs of which the log says nothing, each with the names of the policies that ask for it."""
     found: dict[str, list[str]] = {}
-    for policy in plan.policies:
+    for policy in (*plan.policies, plan.default):
         for name in _asked(policy) - set(names):
             found.setdefault(_LABELS.get(name, f"the header {name}"), []).append(policy.name)
     return {label: tuple(policies) for label, policies in sorted(found.items())}
 
 
 def _asked(policy: Policy) -> set[str]:
-    return {name for match in (policy.match, policy.exclude) for name in _inputs(match)}
+    timed = policy.sampler.rate is not None or policy.until is not None
+    inputs = {name for match in (policy.match, policy.exclude) for name in _inputs(match)}
+    return inputs | {START_TIME} if timed else inputs
 
 
 def _inputs(match: Match) -> Iterator[str]:
