@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PRINTED := envoy/basic.yaml envoy/tracing.yaml
 
-.PHONY: help setup demo test test-stack lint proto envoy-files dashboards kubernetes bench clean
+.PHONY: help setup demo test test-stack lint proto envoy-files dashboards kubernetes bench bench-micro clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -49,8 +49,12 @@ dashboards: setup ## build Grafana's dashboard anew
 kubernetes: setup ## make anew what deploy/kubernetes/ has of envoy/advanced.yaml
 	$(BIN)/python deploy/kubernetes/sidecar_envoy.py
 
-bench: setup ## server CPU per request against a bare echo server, under the same Envoy
-	$(BIN)/python bench/overhead.py
+bench: setup ## what a request costs, beside what else could do the job: half an hour; needs Go
+	$(BIN)/python -m bench
+	$(BIN)/python -m bench report
+
+bench-micro: setup ## what the pieces of a request cost, and decisions at 1 to 10,000 policies: ten minutes
+	$(BIN)/python -m bench.micro
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build dist

@@ -12,6 +12,7 @@ from bench.cases import Case, Plain, Server, policy_text
 from bench.load import Load, send
 from bench.processes import BenchError, Program, answers, envoy, free_ports, get, listens, started
 
+_CHECKS = 60  # requests; at a ratio of 0.1 two of a thousand such sets hold no kept trace
 _BROKEN = (
     "failure_mode_allowed",
     "message_timeouts",
@@ -58,23 +59,32 @@ class Bed:
         }
 
     def check(self) -> None:
-        """Make sure that a request is answered and that the job is done.
+        """Make sure that requests are answered and that the job is done.
 
         Raises:
             BenchError: it is not.
         """
-        status, headers, _ = get(self.port, gateway.CHECKED, {"x-user-id": "user-17"})
-        found = {name: headers.get(name) for name in gateway.TAGS}
-        if status != 200:  # noqa: PLR2004
-            raise BenchError(f"expected 200, got {status}")
-        wanted = {"x-bench-user": "user-17", "x-bench-mesh": "envoy"}
-        tagged = self.case.server not in {Server.NONE, Server.ECHO} or self.case.plain == Plain.LUA
-        if tagged and self.case.tags is None and found != wanted:
-            raise BenchError(f"expected the tags {wanted}, got {found}")
-        if self.case.server != Server.NONE and not self._counter("ext_proc.streams_started"):
-            raise BenchError("Envoy has not called the server")
+        traces = [self._checked() for _ in range(_CHECKS)]
+        if self.case.server != Server.NONE and self._counter("ext_proc.streams_started") < _CHECKS:
+            raise BenchError("Envoy has not called the server for each request")
         if self._broken():
             raise BenchError(f"Envoy counts something of {', '.join(_BROKEN)}")
+        if self.case.server not in {Server.NONE, Server.ECHO}:
+            _check_decisions(traces, self.case.ratio)
+        if self.case.plain == Plain.NATIVE and self._counter("http.http.tracing.random_sampling") not in range(
+            1, _CHECKS
+        ):
+            raise BenchError("expected some of the requests to be traced, and not all")
+
+    def _checked(self) -> str:
+        """The `traceparent` that the upstream got for a request, whose tags are as they should be."""
+        status, headers, _ = get(self.port, gateway.CHECKED, {"x-user-id": "user-17", "x-bench-0": "first"})
+        if status != 200:  # noqa: PLR2004
+            raise BenchError(f"expected 200, got {status}")
+        for name, value in self.case.wanted_tags().items():
+            if (found := headers.get(f"x-bench-{name}", "-")) != value:
+                raise BenchError(f"expected the tag {name} to be {value!r}, got {found!r}")
+        return headers.get("x-bench-trace", "")
 
     def _server_cpu(self) -> float:
         return self.server.cpu_seconds() if self.server else 0.0
@@ -85,6 +95,15 @@ class Bed:
     def _counter(self, name: str) -> int:
         text = get(self.admin, f"/stats?filter={name}$")[2]
         return sum(int(line.rpartition(":")[2]) for line in text.splitlines() if line)
+
+
+def _check_decisions(traces: list[str], ratio: float) -> None:
+    """Each new trace is kept if its randomness says so: OpenTelemetry's R >= T, worked out again."""
+    for trace in traces:
+        _, trace_id, _, flags = trace.split("-")
+        kept = int(trace_id[-14:], 16) >= round((1 - ratio) * 2**56)
+        if kept != (flags == "01"):
+            raise BenchError(f"expected {trace} to be {'kept' if kept else 'dropped'} at a ratio of {ratio:g}")
 
 
 @contextmanager

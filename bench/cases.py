@@ -51,6 +51,16 @@ class Case:
     ratio: float = 0.1
     floor: str = ""
 
+    def wanted_tags(self) -> dict[str, str]:
+        """What Envoy has to know of the request that is checked."""
+        if self.server == Server.ECHO or (self.server == Server.NONE and self.plain != Plain.LUA):
+            return {}
+        given = (
+            {"user_id": "user-17", "mesh": "envoy"} if self.tags is None else {"tag_0": "first"} if self.tags else {}
+        )
+        matched = {"sampling.policy": "service-1"} if self.server != Server.NONE and self.policies > 1 else {}
+        return given | matched
+
 
 BASELINE = "none"
 MAIN = "extproc"

@@ -10,9 +10,12 @@ from bench.load import SERVICES
 from bench.processes import run
 
 CHECKED = "/api/service-1/checked"
-"""The route whose answers show, in headers, the tags that Envoy has."""
+"""The route whose answers show, in headers, tags that Envoy has and the `traceparent` that the upstream got."""
 
-TAGS = {"x-bench-user": "%DYNAMIC_METADATA(extproc:user_id)%", "x-bench-mesh": "%DYNAMIC_METADATA(extproc:mesh)%"}
+_TAGS = ("user_id", "mesh", "tag_0", "sampling.policy")
+SHOWN = {f"x-bench-{name}": f"%DYNAMIC_METADATA(extproc:{name})%" for name in _TAGS} | {
+    "x-bench-trace": "%REQ(traceparent)%"
+}
 _TYPE = "type.googleapis.com/envoy"
 _HTTP = f"{_TYPE}.extensions.filters.http"
 _LUA = """
@@ -38,7 +41,7 @@ def configuration(case: Case, policy: Path, ports: dict[str, int], listen: str) 
     listener["enable_reuse_port"] = False
     manager = _manager(config)
     (host,) = manager["route_config"]["virtual_hosts"]
-    shown = [{"header": {"key": name, "value": value}} for name, value in TAGS.items()]
+    shown = [{"header": {"key": name, "value": value}} for name, value in SHOWN.items()]
     host["routes"].insert(0, {"match": {"path": CHECKED}, **_TO_UPSTREAM, "response_headers_to_add": shown})
     return json.dumps(config)
 

@@ -78,7 +78,8 @@ def _parts(results: Results, drawn: Sequence[str]) -> Iterator[str]:
     yield f"# Results\n\nFlags: `{flags}`. Measured by `python -m bench`, written by `python -m bench report`."
     yield "Cells are min – median – max of the rounds. How to read them: [performance.md](../docs/performance.md).\n"
     yield _table(("environment", ""), [(name, value) for name, value in results.environment.items() if name != "flags"])
-    yield _table(("setting", ""), [(name, str(value)) for name, value in results.settings.items()])
+    set_to = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in results.settings.items())
+    yield f"Settings: {set_to}.\n"
     yield from _comparison(Figures(results, COMPARISON), drawn)
     yield from _overhead(Figures(results, OVERHEAD))
     for name, suite in suites(Settings(**results.settings)).items():
@@ -158,12 +159,21 @@ def _overhead(found: Figures) -> Iterator[str]:
     floor = CASES[MAIN].floor
     if not found.against(MAIN, floor, RATE, over(cpu)):
         return
-    yield f"## `{MAIN}` over `{floor}`\n"
+    yield f"## `{MAIN}` over `{floor}`: the server's CPU per request\n"
     yield _table(
-        ("server CPU per request", ""),
+        ("", "at a constant rate", "at most"),
         [
-            ("ratio", spread(found.against(MAIN, floor, RATE, over(figure("server_us"))), 3)),
-            *((f"`{name}`, µs", spread(found.values(name, RATE, figure("server_us")), 0)) for name in (floor, MAIN)),
+            (
+                "ratio",
+                *(spread(found.against(MAIN, floor, phase, over(figure("server_us"))), 3) for phase in (RATE, FULL)),
+            ),
+            *(
+                (
+                    f"`{name}`, µs",
+                    *(spread(found.values(name, phase, figure("server_us")), 0) for phase in (RATE, FULL)),
+                )
+                for name in (floor, MAIN)
+            ),
         ],
     )
 

@@ -11,8 +11,6 @@ from bench.processes import BenchError
 from bench.results import Results, Sample
 from bench.suites import Suite
 
-WARM_UP_SECONDS = 1.0
-
 
 def run(suites: Mapping[str, Suite], results: Results) -> None:
     """Measure what the results do not have yet, showing progress on standard error."""
@@ -41,7 +39,7 @@ def _measured(name: str, suite: Suite, ports: Shared, results: Results) -> Itera
         for point in suite.points:
             if any(point in points for points in wanted):
                 with _failing(results, name, point):
-                    beds[point] = _started(stack, suite, point, ports)
+                    beds[point] = _started(stack, suite, point, ports, results.settings["warm_up_seconds"])
         for number, points in enumerate(wanted):
             for point in suite.points if number % 2 else reversed(suite.points):
                 if point in points and point in beds:
@@ -58,12 +56,12 @@ def _failing(results: Results, name: str, point: str) -> Iterator[None]:
         results.fail(name, point, str(error))
 
 
-def _started(stack: ExitStack, suite: Suite, point: str, ports: Shared) -> Bed:
+def _started(stack: ExitStack, suite: Suite, point: str, ports: Shared, warm_up_seconds: float) -> Bed:
     """A point that is ready, has done its job once, and is warm."""
     bed = stack.enter_context(running(suite.points[point].case, ports))
     bed.check()
     for load in suite.points[point].phases.values():
-        bed.measure(load, min(WARM_UP_SECONDS, suite.seconds))
+        bed.measure(load, warm_up_seconds)
     return bed
 
 

@@ -16,7 +16,9 @@ class Settings:
         pairs: Rounds of `overhead`, which has two cases only.
         growth_rounds: Rounds of each growth curve.
         seconds: Of one measurement in the comparison.
+        warm_up_seconds: Of each phase of each case before the first round.
         growth_seconds: Of one measurement anywhere else.
+        pair_rate: Requests a second of `overhead`, whose servers are both quick.
         rate: Requests a second, well below what the slowest case can do.
         single_rate: The same on one connection.
         connections: For as much as there is to get.
@@ -28,7 +30,9 @@ class Settings:
     pairs: int = 10
     growth_rounds: int = 3
     seconds: float = 3.0
+    warm_up_seconds: float = 1.0
     growth_seconds: float = 2.0
+    pair_rate: float = 400
     rate: float = 150
     single_rate: float = 50
     connections: int = 32
@@ -36,7 +40,16 @@ class Settings:
     short: bool = False
 
 
-SHORT = Settings(rounds=1, pairs=1, growth_rounds=1, seconds=0.5, growth_seconds=0.5, memory_requests=2_000, short=True)
+SHORT = Settings(
+    rounds=1,
+    pairs=1,
+    growth_rounds=1,
+    seconds=0.4,
+    warm_up_seconds=0.1,
+    growth_seconds=0.3,
+    memory_requests=2_000,
+    short=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,10 @@ def suites(settings: Settings) -> dict[str, Suite]:
     steady = Load(rate=settings.rate)
     full = Load(connections=settings.connections)
     phases = {RATE: steady, SINGLE: Load(rate=settings.single_rate, connections=1), FULL: full}
-    pair = {name: Point(CASES[name], {RATE: steady}) for name in (CASES[MAIN].floor, MAIN)}
+    pair = {
+        name: Point(CASES[name], {RATE: Load(rate=settings.pair_rate), FULL: full})
+        for name in (CASES[MAIN].floor, MAIN)
+    }
     compared = {name: Point(case, phases) for name, case in CASES.items()}
     main, both = CASES[MAIN], {RATE: steady, FULL: full}
 
