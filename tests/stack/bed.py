@@ -6,8 +6,8 @@ Jaeger alone is played by a receiver in this process; test_jaeger.py has a real 
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ PROMETHEUS_FOLDER = ROOT / "deploy" / "prometheus"
 
 _SERVICES = {"user-service": "http_service", "order-service": "http_service", "grpc-service": "grpc_service"}
 _OVER_HTTP = "order-service"
+_TOLD = (
+    *("otel-collector:4317", "otel-collector:4318", "otel-collector:8888", "otel-collector:8889"),
+    *("otel-collector:13133", "prometheus:9090", "alertmanager:9093"),
+)
+"""What listens where it is told to; the others take a port of the kernel's choice and say which."""
+
 _EXPORT_MILLISECONDS = "500"
 _SCRAPE = "1s"
 _OK = 200
@@ -76,8 +82,7 @@ async def running(folder: Path) -> AsyncIterator[Stack]:
         client = await exits.enter_async_context(aiohttp.ClientSession())
         jaeger = OtlpReceiver()
         exits.push_async_callback(jaeger.stop)
-        ports = free_ports("otel-collector:4317", "otel-collector:4318", "otel-collector:8889", "otel-collector:8888")
-        ports |= free_ports("otel-collector:13133", "prometheus:9090", "alertmanager:9093")
+        ports = exits.enter_context(reserved_ports(*_TOLD))
         ports["jaeger:4317"] = await jaeger.start()
 
         collector = _collector(folder, ports)
@@ -116,13 +121,20 @@ async def running(folder: Path) -> AsyncIterator[Stack]:
         )
 
 
-def free_ports(*names: str) -> dict[str, int]:
-    """A free port for each name, all of them different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
-    for each in sockets:
-        each.close()
-    return ports
+@contextmanager
+def reserved_ports(*names: str) -> Iterator[dict[str, int]]:
+    """A port for each name that the kernel gives to nobody else meanwhile, but that a server may be told to take.
+
+    Bound and not listening they are out of the kernel's choice, and with SO_REUSEADDR free for who asks by number.
+    """
+    with ExitStack() as exits:
+        ports = {}
+        for name in names:
+            held = exits.enter_context(socket.socket())
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", 0))
+            ports[name] = held.getsockname()[1]
+        yield ports
 
 
 def _collector(folder: Path, ports: dict[str, int]) -> Program:

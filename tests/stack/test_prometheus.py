@@ -13,7 +13,7 @@ import yaml
 
 from envoy_files import ROOT
 from stack import tools
-from stack.bed import PROMETHEUS_FOLDER, free_ports
+from stack.bed import PROMETHEUS_FOLDER, reserved_ports
 from stack.program import Program
 
 pytestmark = pytest.mark.timeout(1_200)  # the first run builds promtool
@@ -138,8 +138,8 @@ def test_pods_of_envoy_are_found(tmp_path: Path) -> None:
     job["static_configs"] = list(_discovered())
     file = tmp_path / "prometheus.yml"
     file.write_text(yaml.safe_dump({"scrape_configs": [job]}))
-    (port,) = free_ports("prometheus").values()
-    targets = asyncio.run(_targets(file, port))
+    with reserved_ports("prometheus") as ports:
+        targets = asyncio.run(_targets(file, ports["prometheus"]))
     assert [f"http://{pod}:9901/stats/prometheus" for pod in PODS] == [each["scrapeUrl"] for each in targets]
     expected = {"job": "envoy-proxy", "kubernetes_namespace": "envoy-mesh", "kubernetes_name": "envoy"}
     for each, pod in zip(targets, PODS, strict=True):
