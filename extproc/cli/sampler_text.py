@@ -15,15 +15,28 @@ def name(sampler: Sampler) -> str:
         return str(sampler.kind)
     if sampler.kind is SamplerKind.PROBABILISTIC:
         return f"{sampler.kind} {sampler.probability:g}"
-    numbers = [f"{key} {value:g}" for key, value in sampler.settings().items() if isinstance(value, float)]
-    return f"{sampler.kind} ({', '.join(numbers)})"
+    said = [f"{key} {_shown(value)}" for key, value in sampler.settings().items() if key not in {"policy", "parent"}]
+    return f"{sampler.kind} ({', '.join(said)})"
 
 
 def assumption(sampler: Sampler) -> str | None:
     """What a decision takes for granted that only the server knows: which traces came before. None if nothing."""
-    return _ASSUMPTIONS.get(sampler.kind)
+    if sampler.adaptive is None:
+        return _ASSUMPTIONS.get(sampler.kind)
+    if sampler.adaptive.cpu is not None:
+        return "while the CPU has its usual load; T is another one while it is busy or quiet"
+    return (
+        "being the first of its key within a minute; of the others, it keeps those whose R >= T, and T follows traffic"
+    )
 
 
 def threshold(sampler: Sampler) -> int | None:
     """The T that R is compared with, whatever came before; None where nothing is."""
-    return None if sampler.kind is SamplerKind.RATE_LIMITED else sampler.threshold
+    follows_traffic = sampler.adaptive is not None and sampler.adaptive.cpu is None
+    return None if sampler.kind is SamplerKind.RATE_LIMITED or follows_traffic else sampler.threshold
+
+
+def _shown(value: str | float | list[str]) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return value if isinstance(value, str) else f"{value:g}"

@@ -10,7 +10,8 @@ from extproc.engine.audit import Auditor
 from extproc.engine.enrich import Tags
 from extproc.engine.match import Index
 from extproc.engine.outcome import Phase, Reason
-from extproc.engine.pace import pacer, probability
+from extproc.engine.pace import pacer
+from extproc.engine.pacing import probability
 from extproc.engine.request import Request
 from extproc.engine.sample import Decision
 from extproc.engine.scan import Scanner, TagValue

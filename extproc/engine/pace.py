@@ -1,25 +1,12 @@
 """Samplers that remember: how many traces they keep depends on how many there were."""
 
 import math
-from typing import Protocol
 
+from extproc.engine.adaptive import CpuAdaptive, TargetAdaptive
+from extproc.engine.pacing import NEVER, Paced, Pacer
 from extproc.engine.request import Request
 from extproc.engine.states import States, Tokens
-from extproc.engine.tracecontext import RANDOMNESS_BITS
 from extproc.policy.plan import Policy, Sampler, SamplerKind
-
-NEVER = 1 << RANDOMNESS_BITS
-"""The threshold that no R reaches."""
-
-Paced = tuple[bool, int | None]
-"""Whether a trace is kept, and T where that was a comparison with T: then its probability is known."""
-
-
-class Pacer(Protocol):
-    """Decides on new traces of one policy."""
-
-    def decide(self, randomness: int, now: float, request: Request) -> Paced:
-        """The fate of a trace of this R at `now`, in monotonic seconds."""
 
 
 def pacer(policy: Policy, states: States) -> Pacer | None:
@@ -30,12 +17,10 @@ def pacer(policy: Policy, states: States) -> Pacer | None:
             return RateLimited(sampler, states.of(policy.name, Tokens), states.share)
         case SamplerKind.RESERVOIR:
             return Reservoir(sampler, states.of(policy.name, Tokens), states.share)
-    return None
-
-
-def probability(threshold: int) -> float:
-    """The share of traces whose R reaches `threshold`."""
-    return (NEVER - threshold) / NEVER
+    if sampler.adaptive is None:
+        return None
+    adaptive = CpuAdaptive if sampler.adaptive.cpu is not None else TargetAdaptive
+    return adaptive(policy, sampler.adaptive, states)
 
 
 class Bucket:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection
+from enum import Enum
 from typing import TypeVar
 
 _State = TypeVar("_State")
@@ -17,6 +18,74 @@ class Tokens:
         self.at = 0.0
 
 
+class Level(Enum):
+    """How much the processor has to do."""
+
+    QUIET = "quiet"
+    USUAL = "usual"
+    BUSY = "busy"
+
+
+class CpuReadings:
+    """Every reading of the processor's load so far, added up; each is a share of its time, from 0 to 1."""
+
+    __slots__ = ("count", "sum")
+
+    def __init__(self) -> None:
+        self.sum = 0.0
+        self.count = 0
+
+    def add(self, usage: float) -> None:
+        """Take one more."""
+        self.sum += usage
+        self.count += 1
+
+
+class CpuState:
+    """The level that holds until `update_at`, and the readings that it has taken account of."""
+
+    __slots__ = ("count", "level", "sum", "update_at")
+
+    def __init__(self) -> None:
+        self.level = Level.USUAL
+        self.update_at = -math.inf
+        self.sum = 0.0
+        self.count = 0
+
+
+class Cell:
+    """One value of a key: its ratio, and what came of it.
+
+    `seen` and `kept` are traces in this interval, `rate` are those of earlier ones per second. `budget` traces are to
+    be kept in an interval; when `limit` are, its ratio has to fall at once.
+    """
+
+    __slots__ = ("budget", "kept", "kept_at", "limit", "rate", "ratio", "seen", "seen_at", "threshold")
+
+    def __init__(self) -> None:
+        self.seen = self.kept = self.threshold = 0
+        self.ratio = 1.0
+        self.rate: float | None = None
+        self.budget = self.limit = 0.0
+        self.seen_at = self.kept_at = -math.inf
+
+
+class TargetState:
+    """The cells of one key, which hold until `update_at`."""
+
+    __slots__ = ("cells", "key", "update_at")
+
+    def __init__(self) -> None:
+        self.key: tuple[str, ...] = ()
+        self.cells: dict[tuple[str | None, ...], Cell] = {}
+        self.update_at = -math.inf
+
+    def use(self, key: tuple[str, ...]) -> None:
+        """Go on with this key; the values of another one mean nothing."""
+        if key != self.key:
+            self.key, self.cells = key, {}
+
+
 class States:
     """The memory of one worker's samplers.
 
@@ -26,6 +95,7 @@ class States:
 
     def __init__(self, share: float = 1.0) -> None:
         self.share = share
+        self.cpu = CpuReadings()
         self._states: dict[tuple[str, type], object] = {}
 
     def of(self, policy: str, make: Callable[[], _State]) -> _State:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from extproc.policy import document
 from extproc.policy.plan import (
     DEFAULT_POLICY,
+    Adaptive,
     Audit,
     AuditFile,
     Collector,
@@ -25,6 +26,8 @@ _NEVER = 2**56
 _AUDIT_BYTES = 16 << 20
 _AUDIT_BACKUPS = 7
 _USER_TAG = "user_id"
+_CPU_LOW, _CPU_HIGH = 0.2, 0.8
+_CPU_SECONDS, _TARGET_SECONDS = 60.0, 10.0
 _ALWAYS_ON = Sampler(SamplerKind.ALWAYS_ON, 1.0, 0)
 """As in OpenTelemetry's SDKs: where nothing is said, every trace is kept."""
 
@@ -94,10 +97,28 @@ def _sampler(sampling: document.Sampling) -> Sampler:
         return Sampler(kind, 1.0, 0, respect_parent)
     if kind is SamplerKind.ALWAYS_OFF:
         return Sampler(kind, 0.0, _NEVER, respect_parent)
+    if kind is SamplerKind.ADAPTIVE:
+        return _adaptive(sampling, respect_parent=respect_parent)
     ratio, rate, burst = float(sampling.ratio or 0), sampling.traces_per_second, None
     if kind is SamplerKind.RATE_LIMITED:
         burst = float(sampling.burst or max(1.0, rate or 0))
     return Sampler(kind, ratio, threshold(ratio), respect_parent, rate, burst)
+
+
+def _adaptive(sampling: document.Sampling, *, respect_parent: bool) -> Sampler:
+    target = sampling.target_traces_per_second
+    low = 0.0 if sampling.min_ratio is None else sampling.min_ratio
+    high = 1.0 if sampling.max_ratio is None else sampling.max_ratio
+    first, cpu = high, None
+    if target is None:
+        first = sampling.base_ratio or 0.0
+        cpu = (
+            _CPU_LOW if sampling.cpu_low is None else sampling.cpu_low,
+            _CPU_HIGH if sampling.cpu_high is None else sampling.cpu_high,
+        )
+    interval = sampling.update_interval or (_CPU_SECONDS if target is None else _TARGET_SECONDS)
+    adaptive = Adaptive(low, high, interval, cpu, tuple(sampling.key or ()))
+    return Sampler(SamplerKind.ADAPTIVE, first, threshold(first), respect_parent, target, adaptive=adaptive)
 
 
 def _collector(collector: document.Collector | None) -> Collector | None:

@@ -55,6 +55,16 @@ Latency = Annotated[
 ]
 TracesPerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False), Says("a number above 0", "10")]
 Burst = Annotated[int, Field(ge=1), Says("a whole number from 1", "20")]
+Interval = Annotated[
+    float,
+    PlainValidator(fields.interval_seconds, json_schema_input_type=str),
+    Says("a duration from 1s", "10s"),
+]
+Percent = Annotated[
+    float, PlainValidator(fields.percent, json_schema_input_type=str), Says("a percentage from 0% to 100%", "80%")
+]
+KeyPart = Annotated[str, Says("path, service, method or the name of a tag", "path")]
+Key = Annotated[list[KeyPart], Field(min_length=1), Says("a list of what tells requests apart", "[path]")]
 Until = Annotated[
     float,
     PlainValidator(fields.unix_seconds, json_schema_input_type=str),
@@ -88,7 +98,7 @@ class Sampling(Model):
 
     says = Says("a mapping with policy or ratio", "{policy: probabilistic, ratio: 0.1}")
 
-    policy: Literal["always_on", "always_off", "rate_limited", "reservoir", "probabilistic"] | None = Field(
+    policy: Literal["always_on", "always_off", "rate_limited", "reservoir", "adaptive", "probabilistic"] | None = Field(
         default=None,
         description="Keep every new trace, none, a share of them, or so many a second. "
         "`ratio` alone means probabilistic.",
@@ -103,6 +113,20 @@ class Sampling(Model):
     burst: Burst | None = Field(
         default=None,
         description="How many traces rate_limited keeps at once after a quiet time; absent: those of one second.",
+    )
+    target_traces_per_second: TracesPerSecond | None = Field(
+        default=None, description="How many traces a second adaptive is to keep, by moving its ratio."
+    )
+    key: Key | None = Field(
+        default=None, description="By what adaptive shares its target out: path, service, method or a tag."
+    )
+    base_ratio: Ratio | None = Field(default=None, description="What adaptive keeps while the CPU has its usual load.")
+    min_ratio: Ratio | None = Field(default=None, description="The least that adaptive keeps: while the CPU is busy.")
+    max_ratio: Ratio | None = Field(default=None, description="The most that adaptive keeps: while the CPU is quiet.")
+    cpu_high: Percent | None = Field(default=None, description="The load above which the CPU is busy; absent: 80%.")
+    cpu_low: Percent | None = Field(default=None, description="The load below which the CPU is quiet; absent: 20%.")
+    update_interval: Interval | None = Field(
+        default=None, description="How often adaptive moves its ratio; absent: 1m by CPU, 10s by a target."
     )
     parent: Literal["respect", "ignore"] = Field(
         default="respect", description="Whether a trace that comes with a sampling decision keeps that decision."

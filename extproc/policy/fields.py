@@ -38,6 +38,7 @@ _HEADER_MAPS = ("request.headers", "response.headers", "response.trailers")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _STATUS = re.compile(r"(>=|>|)([1-5][0-9][0-9])|([1-5])xx")
 _DURATION = re.compile(r"(?:>=|>|)([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -155,6 +156,24 @@ def duration_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
     if not seconds:
         raise FieldError("a duration above zero with its unit: ms, s or m", 'latency: ">2s"')
     return seconds
+
+
+def interval_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
+    """The seconds that `10s` or `1m` means."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) and not value.startswith(">") else None
+    seconds = float(found[1]) * _MILLISECONDS[found[2]] / 1000 if found else 0.0
+    if seconds < 1:
+        raise FieldError("a duration from 1s, with its unit: s or m", "10s")
+    return seconds
+
+
+def percent(value: Any) -> float:  # noqa: ANN401  any YAML value
+    """The share that `80%` means."""
+    found = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    share = float(found[1]) / 100 if found else 2.0
+    if share > 1:
+        raise FieldError("a percentage from 0% to 100%", "80%")
+    return share
 
 
 def unix_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value

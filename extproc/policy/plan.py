@@ -105,6 +105,22 @@ class SamplerKind(StrEnum):
     PROBABILISTIC = "probabilistic"
     RATE_LIMITED = "rate_limited"
     RESERVOIR = "reservoir"
+    ADAPTIVE = "adaptive"
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """How ADAPTIVE moves its probability between `min_ratio` and `max_ratio`, once in `interval_seconds`.
+
+    With `cpu`, by the load of the processor: the shares of its time below and above which it is quiet or busy. Without,
+    so that the sampler's rate is kept, over all requests or by what `key` names: path, service, method or a tag.
+    """
+
+    min_ratio: float
+    max_ratio: float
+    interval_seconds: float
+    cpu: tuple[float, float] | None = None
+    key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +128,10 @@ class Sampler:
     """A sampling policy.
 
     `probability` is the share of new traces that is kept whatever went before: 1 for ALWAYS_ON, 0 for ALWAYS_OFF and
-    for RATE_LIMITED, and for RESERVOIR what it keeps beyond the first of each second.
+    for RATE_LIMITED, for RESERVOIR what it keeps beyond the first of each second, for ADAPTIVE where it begins.
     `threshold` is T of OpenTelemetry's consistent probability sampling, 0 … 2^56: keep a trace whose R >= T.
-    RATE_LIMITED and RESERVOIR have a `rate`, in traces per second; `burst` are the tokens that RATE_LIMITED saves.
+    RATE_LIMITED, RESERVOIR and ADAPTIVE with a target have a `rate`, in traces per second; `burst` are the tokens that
+    RATE_LIMITED saves.
     """
 
     kind: SamplerKind
@@ -123,17 +140,29 @@ class Sampler:
     respect_parent: bool = True
     rate: float | None = None
     burst: float | None = None
+    adaptive: Adaptive | None = None
 
-    def settings(self) -> dict[str, str | float]:
+    def settings(self) -> dict[str, str | float | list[str]]:
         """What a policy file would say, the ratio of every sampler that has a fixed one among it."""
-        said: dict[str, str | float] = {"policy": self.kind.value}
-        if self.kind is not SamplerKind.RATE_LIMITED:
+        said: dict[str, str | float | list[str]] = {"policy": self.kind.value}
+        if self.adaptive is not None:
+            said |= self._adaptive(self.adaptive)
+        elif self.kind is not SamplerKind.RATE_LIMITED:
             said["ratio"] = self.probability
         if self.rate is not None:
-            said["traces_per_second"] = self.rate
+            said["traces_per_second" if self.adaptive is None else "target_traces_per_second"] = self.rate
         if self.burst is not None:
             said["burst"] = self.burst
         return said | {"parent": "respect" if self.respect_parent else "ignore"}
+
+    def _adaptive(self, adaptive: Adaptive) -> dict[str, str | float | list[str]]:
+        said: dict[str, str | float | list[str]] = {"min_ratio": adaptive.min_ratio, "max_ratio": adaptive.max_ratio}
+        if adaptive.cpu is not None:
+            low, high = adaptive.cpu
+            said |= {"base_ratio": self.probability, "cpu_low": f"{low * 100:g}%", "cpu_high": f"{high * 100:g}%"}
+        if adaptive.key:
+            said["key"] = list(adaptive.key)
+        return said | {"update_interval": f"{adaptive.interval_seconds:g}s"}
 
 
 class TagSource(StrEnum):

@@ -8,24 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from extproc.policy.audit_rules import audit_findings
-from extproc.policy.document import Sampling, Spans, Tracing, by_key
+from extproc.policy.document import Spans, Tracing, by_key
 from extproc.policy.problems import Finding, Path, sentence, shown
+from extproc.policy.sampling_rules import named_tags, sampling_findings
 from extproc.policy.tag_rules import tag_findings
 from extproc.policy.yaml_tree import Tree
 
-_SAMPLING_KEYS = by_key(Sampling).keys()
-_SAMPLERS: dict[object, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "always_on": ((), ()),
-    "always_off": ((), ()),
-    "probabilistic": (("ratio",), ()),
-    "rate_limited": (("traces_per_second",), ("burst",)),
-    "reservoir": (("traces_per_second", "ratio"), ()),
-}
-"""What each sampler must have, and may have, beside `policy` and `parent`."""
-_EXAMPLES = {
-    "ratio": ("a number from 0 to 1", "ratio: 0.05"),
-    "traces_per_second": ("a number above 0", "traces_per_second: 10"),
-}
 _TRACING_KEYS = by_key(Tracing).keys()
 _SPANS_KEYS = by_key(Spans).keys()
 _ROOT: Path = ("tracing",)
@@ -34,14 +22,15 @@ _ROOT: Path = ("tracing",)
 def findings(tree: Tree) -> Iterator[Finding]:
     """Everything that only two keys together make wrong."""
     tracing = mapping(mapping(tree.data).get("tracing"))
-    yield from _sampling(tracing, _ROOT)
+    tags = named_tags(tracing)
+    yield from sampling_findings(tracing, _ROOT, tags)
     yield from tag_findings(tracing, _ROOT, tree, captures=None)
     yield from audit_findings(tracing, _ROOT)
     annotates = _annotates(tracing)
     names: dict[str, Path] = {}
     for policy, path in mappings(tracing.get("policies"), (*_ROOT, "policies")):
         yield from _name(policy, path, names, tree)
-        yield from _sampling(policy, path)
+        yield from sampling_findings(policy, path, tags | named_tags(policy))
         yield from _keep(policy, path, annotates=annotates)
         match = mapping(policy.get("match"))
         yield from _conditions(match, (*path, "match"), tree)
@@ -71,34 +60,6 @@ def _name(policy: dict[str, Any], path: Path, names: dict[str, Path], tree: Tree
     if first is not here:
         got = f"{shown(name)} again after line {tree.place(first).line}"
         yield Finding(here, sentence("a name of its own for each policy", got, f"name: {shown(name + '-2')}"))
-
-
-def _sampling(parent: dict[str, Any], path: Path) -> Iterator[Finding]:
-    raw = parent.get("sampling")
-    if not isinstance(raw, dict) or not raw.keys() <= _SAMPLING_KEYS:
-        return
-    path = (*path, "sampling")
-    policy = raw.get("policy", "probabilistic")
-    if raw.keys() <= {"parent"}:
-        yield Finding((*path, "policy"), sentence("policy or ratio", "nothing", "policy: always_on"))
-        return
-    if not isinstance(policy, str) or policy not in _SAMPLERS:
-        return
-    needed, possible = _SAMPLERS[policy]
-    others = [key for key in raw if key not in {"policy", "parent", *needed, *possible}]
-    for key in others:
-        advice = f"policy: {_user(key)}"
-        expected = f"no {key} with policy: {policy}" if "policy" in raw else f"policy with {key}"
-        yield Finding((*path, key), sentence(expected, shown(raw[key]) if "policy" in raw else "nothing", advice))
-    for key in needed if "policy" in raw or not others else ():
-        if key not in raw:
-            expected, advice = _EXAMPLES[key]
-            yield Finding((*path, key), sentence(f"{expected} with policy: {policy}", "nothing", advice))
-
-
-def _user(key: str) -> str:
-    """The first sampler that takes `key`."""
-    return next(str(name) for name, (needed, possible) in _SAMPLERS.items() if key in (*needed, *possible))
 
 
 def _annotates(tracing: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from extproc.policy.plan import Plan
 from extproc.server import access_log, service
 from extproc.server.access_log import AccessLog
 from extproc.server.address import Address
+from extproc.server.cpu import CpuMeter
 from extproc.server.health import Health
 from extproc.server.listen import bind
 from extproc.server.runtime import beside_streams
@@ -29,6 +30,7 @@ _QUIET_SECONDS = 0.5
 _POLL_SECONDS = 0.02
 _LATE_SECONDS = 0.25
 _CLOCK_SECONDS = 0.25
+_CPU_SECONDS = 1.0
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second process on the same port is a mistake, so binding must fail
@@ -61,7 +63,7 @@ class Worker:
         self._swapping = asyncio.Lock()
         self._service = Service(Engine(plan, self._states, time()), self._recorder)
         self._next_end = _next_end(plan)
-        self._ending: asyncio.Task[None] | None = None
+        self._upkeep: tuple[asyncio.Task[None], ...] = ()
         self._access_log = AccessLog(self._recorder, lambda: self._service.engine.decider.policies)
         self._health = Health(service.SERVICE)
         self._server = grpc.aio.server(handlers=(_Methods(self._handlers()),), options=_OPTIONS)
@@ -77,7 +79,7 @@ class Worker:
         addresses = tuple(bind(self._server, address, credentials) for address in self._settings.addresses)
         await self._health.serving()
         await self._server.start()
-        self._ending = asyncio.create_task(self._end_policies())
+        self._upkeep = asyncio.create_task(self._end_policies()), asyncio.create_task(self._read_cpu())
         return addresses
 
     async def swap(self, plan: Plan) -> None:
@@ -111,8 +113,8 @@ class Worker:
         may come, the port closes, and streams in flight may finish. Shortly before the
         end those that are left end with OK, and Envoy lets their HTTP requests go on without us.
         """
-        if self._ending is not None:
-            self._ending.cancel()
+        for task in self._upkeep:
+            task.cancel()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
         reserve = min(0.5, grace_seconds / 10)
@@ -126,6 +128,14 @@ class Worker:
         # What is still open now is only those who watch our health.
         await self._server.stop(reserve / 2)
         await stopping
+
+    async def _read_cpu(self) -> None:
+        """Tell samplers how busy the processor is, once a second, where one wants to know."""
+        meter = CpuMeter()
+        while True:
+            await asyncio.sleep(_CPU_SECONDS)
+            if _reads_cpu(self._plan) and (usage := await asyncio.to_thread(meter.read)) is not None:
+                self._states.cpu.add(usage)
 
     async def _until_quiet(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
@@ -153,6 +163,11 @@ def _next_end(plan: Plan) -> float:
     now = time()
     ends = (policy.until for policy in plan.policies if policy.until is not None)
     return min((end for end in ends if end > now), default=math.inf)
+
+
+def _reads_cpu(plan: Plan) -> bool:
+    samplers = (policy.sampler for policy in (plan.default, *plan.policies))
+    return any(sampler.adaptive is not None and sampler.adaptive.cpu is not None for sampler in samplers)
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone

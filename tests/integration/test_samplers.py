@@ -73,6 +73,27 @@ def test_reservoir_keeps_the_first_and_a_share(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
+def test_adaptive_is_true_to_its_threshold(tmp_path: Path) -> None:
+    """Far more comes than the target: the ratio falls, and each span says the one by which it was kept."""
+    policy = "tracing: {sampling: {policy: adaptive, target_traces_per_second: 2, key: [path], update_interval: 2s}}"
+
+    async def check() -> None:
+        async with running(tmp_path, policy) as system:
+            answers = await system.send_all(["/a", "/b"] * 150)
+            traces = [system.upstream_trace(name) for _, name in answers]
+            kept = {trace_id for trace_id, told in traces if told == "01"}
+            spans = await system.wait_for_spans(kept)
+            assert kept == set(spans)
+            chances = {name: float(str(system.tags(spans[name])["sampling.probability"])) for name in kept}
+            assert [] == [name for name in kept if int(name[-14:], 16) < round((1 - chances[name]) * 2**56)]
+            assert 1.0 in chances.values()
+            assert min(chances.values()) < 0.5
+            assert len(kept) < 100
+            assert 2 == await system.metric('extproc_policy_rate{policy="default"}')
+
+    asyncio.run(check())
+
+
 def test_a_policy_ends(tmp_path: Path) -> None:
     """From `until` on the policy matches nothing, without a reload."""
     until = (datetime.now(UTC) + timedelta(seconds=8)).isoformat()

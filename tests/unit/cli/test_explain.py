@@ -190,6 +190,10 @@ tracing:
   policies:
     - {name: limited, match: {path: /limited}, sampling: {policy: rate_limited, traces_per_second: 10, burst: 20}}
     - {name: reserved, match: {path: /reserved}, sampling: {policy: reservoir, traces_per_second: 1, ratio: 0.25}}
+    - name: by-cpu
+      match: {path: /by-cpu}
+      sampling: {policy: adaptive, base_ratio: 0.25, min_ratio: 0.125, max_ratio: 0.5}
+    - {name: aim, match: {path: /aim}, sampling: {policy: adaptive, target_traces_per_second: 5, key: [path, method]}}
     - {name: past, match: {path: /past}, sampling: {policy: always_off}, until: 2020-01-01T00:00:00Z}
     - {name: tried, match: {path: /tried}, sampling: {policy: always_off}, dry_run: true}
 """
@@ -221,6 +225,28 @@ Decision
     decision = explain(str(policy), "GET", "/limited")["decision"]
     assert {"policy": "rate_limited", "traces_per_second": 10, "burst": 20, "parent": "respect"} == decision["sampling"]
     assert (None, True) == (decision["threshold"], "bucket" in decision["assumes"])
+
+
+def test_samplers_that_adapt(tmp_path: Path) -> None:
+    """The ratio of the moment is the server's, too."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(SAMPLERS)
+    numbers = "min_ratio 0.125, max_ratio 0.5, base_ratio 0.25, cpu_low 20%, cpu_high 80%, update_interval 60s"
+    assert f"""
+Decision
+  kept: policy by-cpu samples adaptive ({numbers})
+  trace {KEPT}
+  while the CPU has its usual load; T is another one while it is busy or quiet
+  R = c0000000000000 >= T = c0000000000000
+""" in text(str(policy), "GET", "/by-cpu", "--trace-id", KEPT)
+    numbers = "min_ratio 0, max_ratio 1, key [path, method], update_interval 10s, target_traces_per_second 5"
+    assert f"""
+Decision
+  kept: policy aim samples adaptive ({numbers})
+  trace {KEPT}
+  being the first of its key within a minute; of the others, it keeps those whose R >= T, and T follows traffic
+
+""" in text(str(policy), "GET", "/aim", "--trace-id", KEPT)
 
 
 def test_policies_that_do_not_decide(tmp_path: Path) -> None:

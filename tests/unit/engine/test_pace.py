@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from extproc.engine.exchange import Engine
 from extproc.engine.outcome import Outcome
-from extproc.engine.pace import Bucket, probability
+from extproc.engine.pace import Bucket
+from extproc.engine.pacing import probability
 from extproc.engine.states import States, Tokens
 from extproc.policy.load import load_text
 from extproc.policy.plan import Plan
