@@ -6,7 +6,7 @@ import click
 
 from extproc import __version__
 
-_COMMANDS = ("serve", "check", "simulate", "explain", "envoy", "traces", "demo")
+_COMMANDS = ("serve", "check", "test", "simulate", "explain", "envoy", "traces", "demo")
 
 
 class _Commands(click.Group):

@@ -48,10 +48,15 @@ def load_policy(policy: Path) -> Plan:
         raise click.exceptions.Exit(1) from error
 
 
+def spell_out() -> None:
+    """Let standard output spell out what its encoding cannot say: a name may hold anything."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def stdout_console() -> Console:
     """Standard output for tables: wide where it is no terminal, and never at a loss for a character."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what the terminal's encoding cannot say
+    spell_out()
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH_WITHOUT_TERMINAL
