@@ -3,6 +3,7 @@
 import asyncio
 import re
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import grpc
@@ -79,18 +80,21 @@ def test_first_and_last_byte_are_told_apart(tmp_path: Path) -> None:
 
     async def check() -> None:
         async with running(tmp_path, POLICY, wiring=ACCESS_LOG) as system:
+            began = perf_counter()
             await system.send("/slow?seconds=0.3")
+            took = perf_counter() - began
             await system.wait_for_metric(requests("/**"), 1)
             upstream = await system.metric(histogram("envoy_upstream_latency_seconds", "sum"))
             downstream = await system.metric(histogram("envoy_downstream_latency_seconds", "sum"))
-            assert upstream == pytest.approx(0.3, abs=0.05)
-            assert downstream == pytest.approx(0.3, abs=0.05)
+            assert 0.3 <= upstream <= downstream <= took
+            began = perf_counter()
             await system.send("/late?seconds=0.3")
+            took = perf_counter() - began
             await system.wait_for_metric(requests("/**"), 2)
             first_byte = await system.metric(histogram("envoy_upstream_latency_seconds", "sum")) - upstream
             whole = await system.metric(histogram("envoy_downstream_latency_seconds", "sum")) - downstream
-            assert first_byte < 0.1
-            assert whole == pytest.approx(0.3, abs=0.05)
+            assert 0.3 <= whole <= took
+            assert first_byte <= took - 0.3  # the rest of the time, when the upstream did not sleep
 
     asyncio.run(check())
 
