@@ -75,9 +75,9 @@ def added(read: Read) -> Callable[[Sample, Sample], float]:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Minimum – median – maximum, or a dash where there is nothing."""
-    if not values:
-        return "–"
+    """Minimum – median – maximum, the one value there is, or a dash."""
+    if len(values) < 2:  # noqa: PLR2004
+        return middle(values, digits)
     return " – ".join(f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
 
 

@@ -1,13 +1,14 @@
 """Envoy's configuration for a case: what `extproc envoy` prints for ext_proc, plain ones for what needs no server."""
 
 import json
-import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from bench.cases import Case, Plain, Server
 from bench.load import SERVICES
-from bench.processes import run
+from extproc.cli.envoy import command
 
 CHECKED = "/api/service-1/checked"
 """The route whose answers show, in headers, tags that Envoy has and the `traceparent` that the upstream got."""
@@ -57,13 +58,15 @@ _TO_UPSTREAM: dict[str, Any] = {"route": {"cluster": "service", "timeout": "0s"}
 
 def _printed(case: Case, policy: Path, ports: dict[str, int], listen: str) -> dict[str, Any]:
     """What `extproc envoy` prints, less what a server that is only measured does not answer: health checks and logs."""
-    command = [sys.executable, "-m", "extproc", "envoy", "--format=json", f"--policy={policy}", f"--listen={listen}"]
-    command += [f"--upstream=service=127.0.0.1:{ports['upstream']}", f"--collector=127.0.0.1:{ports['sink']}"]
-    command += [f"--envoy-listen=127.0.0.1:{ports['envoy']}", f"--envoy-admin=127.0.0.1:{ports['admin']}"]
-    command += [f"--workers={case.workers}", f"--timings={case.timings}", "--message-timeout=5s"]
-    if case.mode == "emit":
-        command = [part for part in command if not part.startswith("--collector")]
-    config: dict[str, Any] = json.loads(run(command))
+    arguments = ["--format=json", f"--policy={policy}", f"--listen={listen}", "--message-timeout=5s"]
+    arguments += [f"--workers={case.workers}", f"--timings={case.timings}"]
+    arguments += [f"--envoy-listen=127.0.0.1:{ports['envoy']}", f"--envoy-admin=127.0.0.1:{ports['admin']}"]
+    arguments += [f"--upstream=service=127.0.0.1:{ports['upstream']}"]
+    if case.mode == "annotate":
+        arguments += [f"--collector=127.0.0.1:{ports['sink']}"]
+    with redirect_stdout(StringIO()) as printed:
+        command.main(arguments, standalone_mode=False)
+    config: dict[str, Any] = json.loads(printed.getvalue())
     if case.server != Server.EXTPROC:
         _manager(config).pop("access_log", None)
         for cluster in config["static_resources"]["clusters"]:

@@ -17,6 +17,7 @@ PERCENTILES = (50, 75, 90, 95, 99, 99.5, 99.9)
 SERVICES = 50
 PATHS = 1_000
 _OK = "200"
+_NO_MORE = "no targets to attack"  # stands at the end of the results, too, where requests are counted
 _STRIDE = 7_919  # a prime: services far apart take turns, and each gets its turn
 
 
@@ -87,19 +88,19 @@ def send(port: int, load: Load, seconds: float, folder: Path, first: int = 0) ->
         command += [f"-rate={load.rate:g}/1s"]
     command += [f"-connections={load.connections or 10_000}", f"-max-connections={load.connections}"]
     _vegeta(command)
-    return _read(_vegeta([tools.vegeta(), "encode", "-to=csv", results]))
+    return outcome(_vegeta([tools.vegeta(), "encode", "-to=csv", results]))
 
 
 def _vegeta(command: Sequence[str | Path]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))  # noqa: S603
-    if done.returncode and "no targets to attack" not in done.stderr:
+    if done.returncode and _NO_MORE not in done.stderr:
         raise BenchError(f"vegeta: exit code {done.returncode}\n{done.stderr}")
     return done.stdout
 
 
-def _read(text: str) -> Outcome:
-    """The outcome, from vegeta's CSV: time and latency in nanoseconds, and the status of each request."""
-    rows = [(int(row[0]), row[1], int(row[2])) for row in csv.reader(text.splitlines())]
+def outcome(text: str) -> Outcome:
+    """The outcome, from vegeta's CSV: time (ns), status, latency (ns), two sizes and error of each request."""
+    rows = [(int(row[0]), row[1], int(row[2])) for row in csv.reader(text.splitlines()) if row[5] != _NO_MORE]
     if not rows:
         raise BenchError("vegeta sent nothing")
     began, ended = min(row[0] for row in rows), max(row[0] + row[2] for row in rows)

@@ -65,13 +65,13 @@ def _throughput(axes: Axes, found: Figures) -> None:
         yscale="log",
         xlabel="CPU per request, server and Envoy, µs",
         ylabel="requests a second",
-        title="As much as there is to get",
+        title="At full load",
     )
 
 
 def _growth(found: Figures, axis: str) -> Callable[[Axes], None]:
     def plot(axes: Axes) -> None:
-        for phase, label in ((RATE, "at the constant rate"), (FULL, "at most")):
+        for phase, label in ((RATE, "at the constant rate"), (FULL, "at full load")):
             points = [point for point in found.points if found.has(point, phase)]
             if points:
                 values = [found.values(point, phase, figure("server_us")) for point in points]

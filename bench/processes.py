@@ -20,6 +20,9 @@ _OK = 200
 _PROJECT = Path(__file__).parent.parent  # `python -m bench.…` is found from here
 
 
+_HANDED_OUT: set[int] = set()
+
+
 class BenchError(Exception):
     """Why something cannot be measured, in words for whoever started the benchmark."""
 
@@ -85,7 +88,7 @@ def answers(port: int, path: str = "/ready") -> bool:
     """Whether a GET is answered with 200."""
     try:
         return get(port, path)[0] == _OK
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 
@@ -107,12 +110,14 @@ def listens(port: int) -> bool:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody listens on just now."""
+    """The first of so many ports in a row that nobody listens on just now, and that were not handed out before."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             first = int(probe.getsockname()[1])
-        if all(not listens(port) for port in range(first, first + count)):
+        ports = range(first, first + count)
+        if _HANDED_OUT.isdisjoint(ports) and not any(map(listens, ports)):
+            _HANDED_OUT.update(ports)
             return first
 
 

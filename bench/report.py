@@ -92,10 +92,10 @@ def _parts(results: Results, drawn: Sequence[str]) -> Iterator[str]:
 def _comparison(found: Figures, drawn: Sequence[str]) -> Iterator[str]:
     if not found.points:
         return
-    yield "## Ratios\n\nOver `none`: CPU of server and Envoy at the constant rate, and requests a second at most."
-    yield "Over the bare echo that is wired alike: the server's CPU per request, at the constant rate and at most.\n"
+    yield "## Ratios\n\nOver `none`: CPU of server and Envoy at the constant rate, and requests a second at full load."
+    yield "Over the bare echo that is wired alike: the server's CPU, at the constant rate and at full load.\n"
     yield _table(
-        ("case", "CPU over none", "throughput over none", "server CPU over echo", "the same at most"),
+        ("case", "CPU over none", "throughput over none", "server CPU over echo", "the same at full load"),
         [
             (
                 f"`{name}`",
@@ -123,7 +123,7 @@ def _comparison(found: Figures, drawn: Sequence[str]) -> Iterator[str]:
             ],
         )
     yield from _plot("latency", drawn)
-    yield "## Absolute figures\n\nCPU is microseconds per request; memory is resident, in MiB.\n"
+    yield "## Absolute figures\n\nCPU is microseconds per request; memory is resident, in MiB. At the constant rate:\n"
     yield _table(
         ("case", "", "server CPU", "Envoy CPU", "p50 ms", "p99 ms", "server MiB", "Envoy MiB"),
         [
@@ -137,7 +137,7 @@ def _comparison(found: Figures, drawn: Sequence[str]) -> Iterator[str]:
             for name in found.points
         ],
     )
-    yield "As much as there is to get:\n"
+    yield "At full load:\n"
     yield _table(
         ("case", "requests/s", "server CPU", "Envoy CPU", "p50 ms", "p99 ms"),
         [
@@ -161,7 +161,7 @@ def _overhead(found: Figures) -> Iterator[str]:
         return
     yield f"## `{MAIN}` over `{floor}`: the server's CPU per request\n"
     yield _table(
-        ("", "at a constant rate", "at most"),
+        ("", "at the constant rate", "at full load"),
         [
             (
                 "ratio",
@@ -187,8 +187,8 @@ def _growth(name: str, axis: str, found: Figures, drawn: Sequence[str]) -> Itera
             axis,
             "server CPU at the rate",
             "p99 ms at the rate",
-            "requests/s at most",
-            "server CPU at most",
+            "requests/s at full load",
+            "server CPU at full load",
             "server MiB",
         ),
         [

@@ -21,7 +21,7 @@ class Settings:
         pair_rate: Requests a second of `overhead`, whose servers are both quick.
         rate: Requests a second, well below what the slowest case can do.
         single_rate: The same on one connection.
-        connections: For as much as there is to get.
+        connections: Of the full load, where each sends its next request when it has its answer.
         memory_requests: Of each of the two runs whose memory is watched.
         short: Growth curves have their ends only.
     """
