@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from extproc.policy.codes import RESERVED_TAG
 from extproc.policy.plan import DEFAULT_POLICY
 from extproc.policy.problems import FieldError, shown
 
@@ -83,7 +84,7 @@ def tag_name(text: str) -> str:
     if len(text) > _LONGEST_TAG:
         raise FieldError(f"at most {_LONGEST_TAG} characters", "a shorter name", f"{len(text):,}")
     if text in RESERVED_TAGS:
-        raise FieldError(f"a name other than {', '.join(RESERVED_TAGS)}", f"tag: my.{text}")
+        raise FieldError(f"a name other than {', '.join(RESERVED_TAGS)}", f"tag: my.{text}", code=RESERVED_TAG)
     return printable(text)
 
 
