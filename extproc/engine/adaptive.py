@@ -18,6 +18,7 @@ MOST_KEYS = 1000
 _HYSTERESIS = 0.05  # of all CPU time: how far back the load has to go before the ratio does
 _NEW = 0.9  # weight of the last interval in a cell's rate: two of them absorb a step of 10, up or down, to 10 %
 _MINUTE = 60.0
+_LONGEST = 256  # characters of a value by which a key tells requests apart
 
 _Key = tuple[str | None, ...]
 
@@ -147,11 +148,11 @@ def key_reader(key: tuple[str, ...], policy: Policy) -> Callable[[Request], _Key
 def _part(name: str, policy: Policy) -> Callable[[Request], str | None]:
     match name:
         case "path":
-            return lambda request: request.path
+            return lambda request: request.path[:_LONGEST]
         case "service":
             return lambda request: request.service
         case "method":
-            return lambda request: request.method
+            return lambda request: request.method[:_LONGEST]
     tag = next((tag for tag in policy.tags if tag.name == name), None)
     if tag is None:  # it has no value in this environment
         return lambda _: None
@@ -159,7 +160,7 @@ def _part(name: str, policy: Policy) -> Callable[[Request], str | None]:
 
     def value(request: Request) -> str | None:
         found = read(Received(request, b"", {}, {}))
-        return None if found is None else str(found)
+        return None if found is None else str(found)[:_LONGEST]
 
     return value
 

@@ -58,17 +58,21 @@ class Prepared:
     Attributes:
         kept, dropped: what becomes of a new trace.
         pacer: decides where that takes more than the sampler's threshold, else None.
+        reads_response: whether response headers are needed while the access log times requests.
+        alarm: sees its responses, where these may raise its ratio, else None.
         auditor: what audit records of its requests need, None where it has none.
     """
 
     __slots__ = (
         "_others",
+        "alarm",
         "auditor",
         "dropped",
         "kept",
         "pacer",
         "path_template",
         "policy",
+        "reads_response",
         "respects_parent",
         "sampler",
         "tags",
@@ -76,13 +80,14 @@ class Prepared:
 
     def __init__(self, policy: Policy, audit: Audit | None, states: States) -> None:
         self.policy = policy
-        self.pacer = pacer(policy, states)
+        self.pacer, self.alarm = pacer(policy, states)
         self.path_template = policy.path_template
         self.sampler = policy.sampler
         self.respects_parent = policy.sampler.respect_parent
         self.tags = Tags(policy)
         self.auditor = Auditor(policy, audit.user_tag) if policy.audit and audit is not None else None
         reason = Reason.POLICY if policy.index >= 0 else Reason.DEFAULT
+        self.reads_response = self.tags.in_response or self.alarm is not None
         self.kept = self._verdict(Decision(sampled=True, reason=reason))
         self.dropped = self._verdict(Decision(sampled=False, reason=reason))
         self._others: dict[Decision, Verdict] = {}
@@ -147,7 +152,7 @@ class Decider:
         emits: whether requests get spans of ours.
         policies: every policy by its name, the default among them.
         dry_runs: whether some policy is one.
-        reads_responses: whether some policy has a tag that waits for response headers.
+        reads_responses: whether some policy waits for response headers.
     """
 
     __slots__ = (
@@ -185,7 +190,7 @@ class Decider:
         self._trial_index = Index([prepared.policy for prepared in self._trials])
         self.dry_runs = bool(self._trials)
         self._default = Prepared(plan.default, plan.audit, states)
-        self.reads_responses = any(prepared.tags.in_response for prepared in (*self._prepared, self._default))
+        self.reads_responses = any(prepared.reads_response for prepared in (*self._prepared, self._default))
         self.emits = plan.enabled and plan.mode is SpansMode.EMIT
         self.policies = {policy.name: policy for policy in (*plan.policies, plan.default)}
         self.response_scanner = Scanner({":status"})

@@ -142,10 +142,15 @@ class Exchange:
         None if no message ever came, or if the access log will say it. `shutdown` says that we ended the stream and not
         Envoy. Call it once; it may be called later than `now`.
         """
-        if self._started_at is None or self._logged:
-            return None
         request, decision, prepared = self._request, self._decision, self._prepared
+        alarm = prepared.alarm if prepared is not None else None
+        if self._started_at is None or (self._logged and alarm is None):
+            return None
         status, error, port = self._read_response()
+        if alarm is not None:
+            alarm.observe(status, now)
+            if self._logged:
+                return None
         upstream = downstream = None
         if self._responded_at is not None and self.answered_at is not None:
             upstream = self._responded_at - self.answered_at
@@ -245,7 +250,7 @@ class Exchange:
             reply += wire.metadata(entries + verdict.record)
             if self.audited is not None:
                 return reply + wire.HEADERS_ONLY
-            if prepared.tags.in_response:
+            if prepared.reads_response:
                 return reply + wire.RESPONSE_HEADERS_ONLY if head.bodies.sent else reply
             return reply + wire.NOTHING_MORE if head.bodies.sent or decider.reads_responses else reply
         reply += wire.metadata(entries)

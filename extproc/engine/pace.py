@@ -3,14 +3,23 @@
 import math
 
 from extproc.engine.adaptive import CpuAdaptive, TargetAdaptive
+from extproc.engine.boost import Alarm, Boosted
 from extproc.engine.pacing import NEVER, Paced, Pacer
 from extproc.engine.request import Request
-from extproc.engine.states import States, Tokens
+from extproc.engine.states import BoostState, States, Tokens
 from extproc.policy.plan import Policy, Sampler, SamplerKind
 
 
-def pacer(policy: Policy, states: States) -> Pacer | None:
-    """What decides for `policy`, None where its threshold alone does."""
+def pacer(policy: Policy, states: States) -> tuple[Pacer | None, Alarm | None]:
+    """What decides for `policy`, None where its threshold alone does; and what has to see its responses, if so."""
+    usual = _pacer(policy, states)
+    if policy.boost is None:
+        return usual, None
+    alarm = Alarm(policy.boost, states.of(policy.name, BoostState))
+    return Boosted(alarm, policy.boost.threshold, usual, policy.sampler.threshold), alarm
+
+
+def _pacer(policy: Policy, states: States) -> Pacer | None:
     sampler = policy.sampler
     match sampler.kind:
         case SamplerKind.RATE_LIMITED:

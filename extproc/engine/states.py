@@ -86,6 +86,23 @@ class TargetState:
             self.key, self.cells = key, {}
 
 
+BOOST_SLICES = 10
+"""Parts of the window in which responses are counted."""
+
+
+class BoostState:
+    """Responses and failures among them, by the slice of the window; when a boost ends, and when another may begin."""
+
+    __slots__ = ("begun", "failed", "rested_at", "seen", "slice", "until")
+
+    def __init__(self) -> None:
+        self.seen = [0] * BOOST_SLICES
+        self.failed = [0] * BOOST_SLICES
+        self.slice = -BOOST_SLICES
+        self.until = self.rested_at = -math.inf
+        self.begun = 0
+
+
 class States:
     """The memory of one worker's samplers.
 
@@ -103,6 +120,14 @@ class States:
         key = policy, make if isinstance(make, type) else type(make)
         found: _State = self._states.setdefault(key, make())  # type: ignore[assignment]  # by its key
         return found
+
+    def boosts(self) -> dict[str, int]:
+        """How many boosts have begun since this was last asked, by the policy's name."""
+        begun = {key[0]: state for key, state in self._states.items() if isinstance(state, BoostState) and state.begun}
+        counts = {policy: state.begun for policy, state in begun.items()}
+        for state in begun.values():
+            state.begun = 0
+        return counts
 
     def keep(self, policies: Collection[str]) -> None:
         """Forget the policies that are none of these."""

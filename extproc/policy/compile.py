@@ -8,6 +8,7 @@ from extproc.policy.plan import (
     Adaptive,
     Audit,
     AuditFile,
+    Boost,
     Collector,
     Keep,
     Match,
@@ -27,6 +28,7 @@ _AUDIT_BYTES = 16 << 20
 _AUDIT_BACKUPS = 7
 _USER_TAG = "user_id"
 _CPU_LOW, _CPU_HIGH = 0.2, 0.8
+_BOOST_WINDOW, _BOOST_SECONDS, _BOOST_COOLDOWN = 30.0, 60.0, 300.0
 _CPU_SECONDS, _TARGET_SECONDS = 60.0, 10.0
 _ALWAYS_ON = Sampler(SamplerKind.ALWAYS_ON, 1.0, 0)
 """As in OpenTelemetry's SDKs: where nothing is said, every trace is kept."""
@@ -72,6 +74,7 @@ def _policy(policy: document.Policy, index: int, default: Sampler, tags: tuple[T
         audit=policy.audit,
         until=policy.until,
         dry_run=policy.dry_run,
+        boost=_boost(policy.boost) if policy.boost else None,
     )
 
 
@@ -119,6 +122,19 @@ def _adaptive(sampling: document.Sampling, *, respect_parent: bool) -> Sampler:
     interval = sampling.update_interval or (_CPU_SECONDS if target is None else _TARGET_SECONDS)
     adaptive = Adaptive(low, high, interval, cpu, tuple(sampling.key or ()))
     return Sampler(SamplerKind.ADAPTIVE, first, threshold(first), respect_parent, target, adaptive=adaptive)
+
+
+def _boost(boost: document.Boost) -> Boost:
+    ratio = 1.0 if boost.ratio is None else boost.ratio
+    return Boost(
+        boost.when.status,
+        boost.when.above,
+        boost.when.window or _BOOST_WINDOW,
+        ratio,
+        threshold(ratio),
+        boost.for_ or _BOOST_SECONDS,
+        boost.cooldown or _BOOST_COOLDOWN,
+    )
 
 
 def _collector(collector: document.Collector | None) -> Collector | None:

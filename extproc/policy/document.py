@@ -314,6 +314,27 @@ class Keep(Model):
     latency: Latency | None = Field(default=None, description="What the whole request takes longer than: '>2s'.")
 
 
+class BoostWhen(Model):
+    """What has gone wrong."""
+
+    says = Says("a mapping with status and above", '{status: ">=500", above: 5%, window: 30s}')
+
+    status: Statuses = Field(description="The statuses of failures: 503, '>=500' or 5xx.")
+    above: Percent = Field(description="The share of failures among responses that has to be exceeded.")
+    window: Interval | None = Field(default=None, description="The time over which that is counted; absent: 30s.")
+
+
+class Boost(Model):
+    """More traces for a while after something has gone wrong."""
+
+    says = Says("a mapping with when", '{when: {status: ">=500", above: 5%}, ratio: 1}')
+
+    when: BoostWhen = Field(description="What sets it off.")
+    ratio: Ratio | None = Field(default=None, description="The share of traces that is kept then; absent: 1.")
+    for_: Interval | None = Field(default=None, alias="for", description="For how long; absent: 60s.")
+    cooldown: Interval | None = Field(default=None, description="The rest before the next boost; absent: 5m.")
+
+
 class Policy(Model):
     """Which requests, how their new traces are decided, and what their spans are tagged with."""
 
@@ -327,6 +348,7 @@ class Policy(Model):
     keep: Keep | None = Field(default=None, description="Which responses get a span anyway, with spans.mode: emit.")
     audit: bool = Field(default=False, description="Write an audit record of each request.")
     until: Until | None = Field(default=None, description="When the policy ends: from then on it matches nothing.")
+    boost: Boost | None = Field(default=None, description="Keep more traces for a while when responses fail.")
     dry_run: bool = Field(default=False, description="Decide, count and tag, but leave the request to other policies.")
 
 

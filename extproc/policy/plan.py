@@ -223,6 +223,24 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Boost:
+    """When and for how long a policy keeps more traces.
+
+    When of the responses of the last `window_seconds` more than the share `above` has a status from the first to the
+    last of `statuses`, new traces are kept with at least `ratio`, whose T is `threshold`, for `seconds`. Another boost
+    begins `cooldown_seconds` after that at the earliest.
+    """
+
+    statuses: tuple[int, int]
+    above: float
+    window_seconds: float
+    ratio: float
+    threshold: int
+    seconds: float
+    cooldown_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """One policy, or the default decision (`index` -1, matching everything).
 
@@ -243,6 +261,7 @@ class Policy:
     audit: bool = False
     until: float | None = None
     dry_run: bool = False
+    boost: Boost | None = None
 
     @property
     def path_template(self) -> str:

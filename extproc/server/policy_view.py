@@ -9,7 +9,7 @@ from typing import Any
 from extproc.policy.plan import Match, Operator, Policy, StringMatch
 from extproc.server.effective import Rate
 from extproc.server.reload import PolicyFile
-from extproc.telemetry.instruments import DECISIONS, DRY_RUNS, POLICY_RELOADS
+from extproc.telemetry.instruments import BOOSTS, DECISIONS, DRY_RUNS, POLICY_RELOADS
 from extproc.telemetry.store import Snapshot
 
 
@@ -38,6 +38,7 @@ class _Counters:
     sampled: int = 0
     by_reason: dict[str, int] = field(default_factory=dict)
     dry_run: dict[str, int] = field(default_factory=dict)
+    boosts: int = 0
 
 
 def _counters(snapshot: Snapshot) -> dict[object, _Counters]:
@@ -52,6 +53,8 @@ def _counters(snapshot: Snapshot) -> dict[object, _Counters]:
     for attributes, count in snapshot.numbers[DRY_RUNS.name].items():
         values = dict(attributes)
         counters[values.get("policy")].dry_run["sampled" if values.get("sampled") else "not_sampled"] = count
+    for attributes, count in snapshot.numbers[BOOSTS.name].items():
+        counters[dict(attributes).get("policy")].boosts = count
     return counters
 
 
@@ -73,6 +76,19 @@ def _policy(policy: Policy, counters: dict[object, _Counters], rates: Mapping[st
         "effective": None if rate is None else asdict(rate),
         "counters": {"requests": counter.requests, "sampled": counter.sampled, "by_reason": counter.by_reason},
     }
+    if policy.boost is not None:
+        boost = policy.boost
+        view["boost"] = {
+            "when": {
+                "status": f"{boost.statuses[0]}-{boost.statuses[1]}",
+                "above": f"{boost.above * 100:g}%",
+                "window": f"{boost.window_seconds:g}s",
+            },
+            "ratio": boost.ratio,
+            "for": f"{boost.seconds:g}s",
+            "cooldown": f"{boost.cooldown_seconds:g}s",
+            "begun": counter.boosts,
+        }
     if policy.until is not None:
         view["until"] = datetime.fromtimestamp(policy.until, UTC).isoformat()
     if policy.dry_run:

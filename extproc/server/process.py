@@ -212,7 +212,7 @@ def _ratios(plan: Plan) -> dict[AttributeSet, float]:
     return {
         attribute_set(POLICY_RATIO, policy.name): policy.sampler.probability
         for policy in _deciding(plan)
-        if policy.sampler.kind in _FIXED_RATIO
+        if policy.sampler.kind in _FIXED_RATIO and policy.boost is None
     }
 
 

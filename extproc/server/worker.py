@@ -103,6 +103,8 @@ class Worker:
     def collect(self) -> Delta:
         """What was recorded since the last call."""
         self._service.count_connections()
+        for policy, count in self._states.boosts().items():
+            self._recorder.boosts(policy, count)
         return self._recorder.collect()
 
     async def drain(self, grace_seconds: float) -> None:

@@ -148,6 +148,7 @@ DRY_RUNS = _counter(
     "policy",
     "sampled",
 )
+BOOSTS = _counter("extproc.policy.boosts", "{boost}", "Times a worker has raised a policy's ratio.", "policy")
 MESSAGE_DURATION = _histogram(
     "extproc.message.duration",
     "Time taken to answer one message from Envoy.",
@@ -197,6 +198,7 @@ INSTRUMENTS: Final = (
     POLICY_RATE,
     POLICY_EFFECTIVE_RATIO,
     DRY_RUNS,
+    BOOSTS,
     MESSAGE_DURATION,
     POLICY_RELOADS,
     STREAM_ERRORS,

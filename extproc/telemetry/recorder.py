@@ -129,6 +129,10 @@ class Recorder:
         """Count a decision that was not followed."""
         self._number(instruments.DRY_RUNS, policy, sampled).value += 1
 
+    def boosts(self, policy: str, count: int) -> None:
+        """Count boosts that have begun."""
+        self._number(instruments.BOOSTS, policy).value += count
+
     def audit(self, record: AuditRecord) -> None:
         """Keep an audit record for the next `collect`."""
         if len(self._audit) < self._audit_limit:

@@ -90,8 +90,8 @@ def response_attributes(plan: Plan) -> tuple[str, ...]:
 
 
 def reads_responses(plan: Plan) -> bool:
-    """Whether some tag waits for response headers."""
-    return any(tag.in_response for tag in _tags(plan))
+    """Whether some tag, or a boost, waits for response headers."""
+    return any(tag.in_response for tag in _tags(plan)) or any(policy.boost is not None for policy in plan.policies)
 
 
 def metadata_namespaces(plan: Plan) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from system import System, running
 
 LIMITED = """
@@ -147,5 +149,34 @@ def test_a_dry_run_is_told_and_not_done(tmp_path: Path) -> None:
             await system.wait_for_metric('extproc_decisions_total{policy="default",reason="default",sampled="true"}', 8)
             view = await asyncio.to_thread(system.server.policy_view)
             assert {"sampled": 0, "not_sampled": 5} == view["policies"][0]["dry_run"]
+
+    asyncio.run(check())
+
+
+BOOSTED = """
+tracing:
+  sampling: {policy: always_off}
+  policies:
+    - name: watched
+      match: {path: "/status/*"}
+      sampling: {policy: always_off}
+      boost: {when: {status: 5xx, above: 50%}, for: 5m}
+"""
+
+
+@pytest.mark.parametrize("timings", ["stream", "access-log"])
+def test_failures_raise_the_ratio(tmp_path: Path, timings: str) -> None:
+    """Nothing is kept until enough responses have failed, and then everything, whoever times requests."""
+
+    async def check() -> None:
+        async with running(tmp_path, BOOSTED, wiring=("--timings", timings)) as system:
+            answers = await system.send_all(["/status/200"] * 20)
+            assert {"00"} == set(flags(system, [name for _, name in answers]))
+            await system.send_all(["/status/503"] * 40)
+            await system.wait_for_metric('extproc_policy_boosts_total{policy="watched"}', 1)
+            answers = await system.send_all(["/status/200"] * 20)
+            assert {"01"} == set(flags(system, [name for _, name in answers]))
+            view = (await asyncio.to_thread(system.server.policy_view))["policies"][0]["boost"]
+            assert ("500-599", "50%", 1) == (view["when"]["status"], view["when"]["above"], view["begun"])
 
     asyncio.run(check())

@@ -7,6 +7,8 @@ import pytest
 
 from extproc.policy.document import (
     Audit,
+    Boost,
+    BoostWhen,
     CustomTag,
     Keep,
     Match,
@@ -76,7 +78,9 @@ def test_block_of_documentation_loads(block: str) -> None:
     assert isinstance(load_text(block.encode(), "docs/policy.md", {}), Plan)
 
 
-@pytest.mark.parametrize("model", [Tracing, Policy, Match, Sampling, Spans, CustomTag, Operators, Keep, Audit])
+@pytest.mark.parametrize(
+    "model", [Tracing, Policy, Match, Sampling, Spans, CustomTag, Operators, Keep, Audit, Boost, BoostWhen]
+)
 def test_complete_example_has_every_key(model: type[Model]) -> None:
     """policies/complete.yaml and docs/policy.md name every key there is."""
     example = (ROOT / "policies" / "complete.yaml").read_text(encoding="utf-8")
