@@ -34,6 +34,8 @@ def main() -> None:
     A first look:      extproc demo
     Write a policy:    extproc check policy.yaml
     Ask it why:        extproc explain policy.yaml GET /api/users/1
+    Test it:           extproc test policy.yaml cases.yaml
+    Try an edit:       extproc simulate edited.yaml access.log --against policy.yaml
     Wire up Envoy:     extproc envoy --policy policy.yaml --upstream users=127.0.0.1:8080 > envoy.yaml
     Run it:            extproc serve --policy policy.yaml
     See what it kept:  extproc traces --service go-envoy-app

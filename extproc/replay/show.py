@@ -152,11 +152,11 @@ def _comparison(simulation: Simulation, before: Tally, against: str) -> Renderab
 
 def _changes(simulation: Simulation) -> Iterator[RenderableType]:
     total = simulation.difference.total
-    yield Text(f"{total.requests:,} requests changed: {total.gained:,} are kept now, {total.lost:,} no longer", "bold")
+    yield Text(f"{total.requests:,} requests changed: {total.gained:,} newly kept, {total.lost:,} no longer", "bold")
     changes = sorted(simulation.difference.changes.items(), key=lambda item: -item[1].requests)
     if not changes:
         return
-    table = _table("before", "changed", "now kept", "no longer")
+    table = _table("before", "changed", "newly kept", "no longer")
     table.add_column("after", overflow="fold")
     for (old, new), change in changes[:_MOST_CHANGES]:
         numbers = (f"{number:,}" for number in (change.requests, change.gained, change.lost))

@@ -149,7 +149,7 @@ def test_against() -> None:
         "gold – → 1 – → 1 – → 58.8",
         "default (no policy) 1 1 → 0 58.8 → 0",
         "all 7 3 → 4 176 → 235",
-        "4 requests changed: 2 are kept now, 1 no longer",
+        "4 requests changed: 2 newly kept, 1 no longer",
         "silver 1 0 0 gold",
     ):
         assert line in lines
@@ -158,7 +158,7 @@ def test_against() -> None:
 def test_against_the_same() -> None:
     """A policy against itself changes nothing."""
     result = simulate("policy.yaml", str(LOGS / "json.log"), "--against", "policy.yaml")
-    assert "0 requests changed: 0 are kept now, 0 no longer" in result.stdout
+    assert "0 requests changed: 0 newly kept, 0 no longer" in result.stdout
     assert "→" not in result.stdout.replace("before → after", "")
 
 
