@@ -310,3 +310,12 @@ def request_headers_message(headers: Iterable[tuple[str, str]], attributes: Mapp
         else:
             fields[name].number_value = item
     return message.SerializeToString()
+
+
+def response_headers_message(status: int) -> bytes:
+    """What Envoy would send for a response with this status. For `simulate`."""
+    message = pb.ProcessingRequest()
+    header = message.response_headers.headers.headers.add()
+    header.key = ":status"
+    header.raw_value = str(status).encode()
+    return message.SerializeToString()

@@ -17,15 +17,17 @@ from extproc.replay.fields import (
     REQUEST_ID,
     SERVICE,
     START_TIME,
+    STATUS,
     TRACE_ID,
     Fields,
 )
 from extproc.replay.lines import Line
 
-_NOT_HEADERS: Final = frozenset({START_TIME, SERVICE, TRACE_ID, REASON, LOG_TYPE, "traceparent"})
+_NOT_HEADERS: Final = frozenset({START_TIME, SERVICE, STATUS, TRACE_ID, REASON, LOG_TYPE, "traceparent"})
 _ENDS: Final = frozenset({None, "", "NotSet", "DownstreamEnd"})
 _ID: Final = re.compile(r"(?!0+$)(?:[0-9a-f]{16}){1,2}")
 _ID_DIGITS: Final = 32
+_STATUS: Final = re.compile("[1-5][0-9][0-9]")
 _YEAR_10000: Final = 253_402_300_800  # where Python's calendar ends
 
 
@@ -36,6 +38,7 @@ class Entry(NamedTuple):
         headers: what the log has of its headers, by lower-case name, pseudo headers among them. A `traceparent` is
             there only where it is known to be the caller's.
         service: the upstream cluster, "" where the log does not say it.
+        status: of the response, 0 where there was none or the log does not say it.
         trace_id: 32 hex digits; `drawn` says that they are not from the log.
     """
 
@@ -44,6 +47,7 @@ class Entry(NamedTuple):
     unix_seconds: float | None
     headers: dict[str, str]
     service: str
+    status: int
     trace_id: str
     drawn: bool
 
@@ -65,6 +69,7 @@ def entry(fields: Fields, line: Line) -> Entry | None:
         unix_seconds=_unix_seconds(fields.get(START_TIME)),
         headers=headers,
         service=fields.get(SERVICE) or "",
+        status=int(status) if (status := fields.get(STATUS)) and _STATUS.fullmatch(status) else 0,
         trace_id=logged or _drawn_id(fields),
         drawn=logged is None,
     )

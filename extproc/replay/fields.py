@@ -18,6 +18,7 @@ ORIGINAL_PATH: Final = "x-envoy-original-path"
 REQUEST_ID: Final = "x-request-id"
 START_TIME: Final = "start-time"
 SERVICE: Final = "upstream-cluster"
+STATUS: Final = "response-code"
 TRACE_ID: Final = "trace-id"
 REASON: Final = "sampling-reason"
 """Why extproc decided as it did; only with it a `traceparent` says what the caller decided."""
@@ -34,6 +35,7 @@ _SAME: Final = {
     "@timestamp": START_TIME,
     "timestamp": START_TIME,
     "time": START_TIME,
+    "status": STATUS,
     "traceid": TRACE_ID,
     "x-b3-traceid": TRACE_ID,
     "sampling.reason": REASON,

@@ -1,6 +1,7 @@
 """A Plan at work on requests that are over: the engine itself decides on each of them again."""
 
 import math
+from functools import cache
 from typing import Final, NamedTuple
 
 from extproc.engine import wire
@@ -31,6 +32,7 @@ class Replay:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._states = States()
+        self._watches = any(policy.boost is not None for policy in plan.policies)
         self._now = 0.0
         self._start_engine()
 
@@ -43,6 +45,8 @@ class Replay:
         attributes: dict[str, TagValue] = {_SERVICE: entry.service} if entry.service else {}
         exchange = self._engine.begin(f"00-{entry.trace_id}-0000000000000001-00")
         exchange.receive(wire.request_headers_message(headers.items(), attributes), self._now)
+        if self._watches and entry.status:
+            exchange.receive(_response(entry.status), self._now)
         outcome = exchange.finish(self._now)
         if outcome is None or exchange.errors:
             raise RuntimeError(f"the engine failed on {entry.file}:{entry.line}") from exchange.failure
@@ -54,3 +58,8 @@ class Replay:
         self._wanted = frozenset(self._engine.decider.scanner.wanted.values())
         ends = (policy.until for policy in self._plan.policies if policy.until is not None)
         self._next_end = min((end for end in ends if end > self._now), default=math.inf)
+
+
+@cache
+def _response(status: int) -> bytes:
+    return wire.response_headers_message(status)

@@ -10,10 +10,10 @@ import re
 from typing import Final
 
 from extproc.policy.problems import sentence, shown
-from extproc.replay.fields import AUTHORITY, METHOD, PATH, REQUEST_ID, START_TIME, Fields, LineError, add
+from extproc.replay.fields import AUTHORITY, METHOD, PATH, REQUEST_ID, START_TIME, STATUS, Fields, LineError, add
 
-# time, method, path, protocol; status, flags, bytes in and out, duration, the upstream's own time
-_HEAD: Final = re.compile(r'\[([^\]]*)\] "(\S+) (\S+) \S+" \d+ \S+ \S+ \S+ \S+ \S+ "')
+# time, method, path, protocol, status; flags, bytes in and out, duration, the upstream's own time
+_HEAD: Final = re.compile(r'\[([^\]]*)\] "(\S+) (\S+) \S+" (\d+) \S+ \S+ \S+ \S+ \S+ "')
 _BETWEEN: Final = '" "'
 _LAST: Final = 3  # request id, authority, upstream host
 
@@ -27,12 +27,13 @@ def parse(text: str) -> Fields:
     forwarded, between, agent = front.partition(_BETWEEN)
     if len(last) != _LAST or not between:
         raise _wrong(text)
-    time, method, path = head.groups()
+    time, method, path, status = head.groups()
     fields: Fields = {}
     for name, value in (
         (START_TIME, time),
         (METHOD, method),
         (PATH, path),
+        (STATUS, status),
         (AUTHORITY, last[1]),
         (REQUEST_ID, last[0]),
         ("x-forwarded-for", forwarded),

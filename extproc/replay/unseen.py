@@ -3,10 +3,19 @@
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from extproc.policy.plan import Match, Plan, Policy
-from extproc.replay.fields import AUTHORITY, SERVICE, START_TIME
+from extproc.policy.plan import Match, Plan, Policy, SamplerKind
+from extproc.replay.fields import AUTHORITY, SERVICE, START_TIME, STATUS
 
-_LABELS: Final = {SERVICE: "the service", AUTHORITY: "the host", START_TIME: "the time"}
+_CPU: Final = "the load of the CPU"
+"""No log has it: `adaptive` by the CPU stays where it begins."""
+_LABELS: Final = {
+    SERVICE: "the service",
+    AUTHORITY: "the host",
+    START_TIME: "the time",
+    STATUS: "the status",
+    _CPU: _CPU,
+}
+_WITHOUT_CLOCK: Final = frozenset({SamplerKind.ALWAYS_ON, SamplerKind.ALWAYS_OFF, SamplerKind.PROBABILISTIC})
 
 
 def unseen(plan: Plan, names: Collection[str]) -> dict[str, tuple[str, ...]]:
@@ -19,9 +28,15 @@ def unseen(plan: Plan, names: Collection[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _asked(policy: Policy) -> set[str]:
-    timed = policy.sampler.rate is not None or policy.until is not None
+    sampler = policy.sampler
     inputs = {name for match in (policy.match, policy.exclude) for name in _inputs(match)}
-    return inputs | {START_TIME} if timed else inputs
+    if sampler.kind not in _WITHOUT_CLOCK or policy.until is not None:
+        inputs.add(START_TIME)
+    if sampler.adaptive is not None and sampler.adaptive.cpu is not None:
+        inputs.add(_CPU)
+    if policy.boost is not None:
+        inputs |= {START_TIME, STATUS}
+    return inputs
 
 
 def _inputs(match: Match) -> Iterator[str]:

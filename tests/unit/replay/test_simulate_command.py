@@ -258,6 +258,55 @@ tracing:
     assert 1 == data("until.yaml", "-", stdin=at(99, 101))["total"]["kept"]
 
 
+def test_failures_in_the_log_boost_a_policy(folder: Path) -> None:
+    """Statuses of the log raise a policy's ratio for as long as they would have."""
+    (folder / "boost.yaml").write_text("""
+tracing:
+  sampling: {policy: always_off}
+  policies:
+    - name: a
+      match: {path: /a}
+      sampling: {ratio: 0}
+      boost: {when: {status: ">=500", above: 5%, window: 30s}, ratio: 1.0, for: 60s, cooldown: 5m}
+""")
+    lines = [
+        json.dumps({"method": "GET", "path": "/a", "start_time": 1000 + second, "response_code": status})
+        for second, status in [*((each, 503) for each in range(10)), (50, 200), (68, 200), (70, 200), (100, 200)]
+    ]
+    found = data("boost.yaml", "-", stdin="\n".join(lines).encode())
+    assert {"a": (14, 2, 0)} == figures(found["policies"])
+    assert [] == found["unseen"]
+    text = "".join(
+        f'[1970-01-01T00:00:{each:02}Z] "GET /a HTTP/1.1" 503 - 0 0 0 0 "-" "-" "-" "h" "-"\n' for each in range(12)
+    )
+    assert {"a": (12, 2, 0)} == figures(data("boost.yaml", "-", stdin=text.encode())["policies"])
+    without = [line.replace("response_code", "x") for line in lines]
+    found = data("boost.yaml", "-", stdin="\n".join(without).encode())
+    assert {"a": (14, 0, 0)} == figures(found["policies"])
+    assert [{"input": "the status", "policies": ["a"]}] == found["unseen"]
+
+
+def test_a_target_is_met_on_the_logs_clock(folder: Path) -> None:
+    """An adaptive sampler comes to its target within the log, by the log's times."""
+    (folder / "target.yaml").write_text(
+        "tracing: {sampling: {policy: adaptive, target_traces_per_second: 2, update_interval: 10s}}"
+    )
+    times = (second + each / 50 for second in range(300) for each in range(50))
+    found = data("target.yaml", "-", stdin=at(*times))
+    assert abs(found["total"]["spans_per_second"] - 2) < 0.5
+    assert [] == found["unseen"]
+
+
+def test_the_load_of_the_cpu_is_in_no_log(folder: Path) -> None:
+    """An adaptive sampler that goes by the CPU stays at its base, and the command says so."""
+    (folder / "cpu.yaml").write_text(
+        "tracing: {sampling: {policy: adaptive, base_ratio: 1, min_ratio: 0.1, max_ratio: 1}}"
+    )
+    found = data("cpu.yaml", "-", stdin=at(*range(100)))
+    assert 100 == found["total"]["kept"]
+    assert [{"input": "the load of the CPU", "policies": ["default"]}] == found["unseen"]
+
+
 def test_dry_runs(folder: Path) -> None:
     """A dry run shows what it would have decided on, and counts in no total."""
     (folder / "dry.yaml").write_text("""
