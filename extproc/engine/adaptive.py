@@ -9,7 +9,7 @@ from collections.abc import Callable
 from extproc.engine.enrich import Received, value_of
 from extproc.engine.pacing import NEVER, Paced
 from extproc.engine.request import Request
-from extproc.engine.states import Cell, CpuState, Level, States, TargetState
+from extproc.engine.states import Cell, CpuState, Level, Portion, States, TargetState
 from extproc.policy.plan import Adaptive, Policy
 
 MOST_KEYS = 1000
@@ -66,10 +66,11 @@ class CpuAdaptive:
 class TargetAdaptive:
     """Keeps the ratio at which so many traces a second are kept, over all or by the values of a key."""
 
-    __slots__ = ("_interval", "_max", "_min", "_read", "_state", "_target")
+    __slots__ = ("_interval", "_max", "_min", "_portion", "_rate", "_read", "_state")
 
-    def __init__(self, policy: Policy, adaptive: Adaptive, states: States) -> None:
-        self._target = (policy.sampler.rate or 0.0) * states.share
+    def __init__(self, policy: Policy, adaptive: Adaptive, states: States, portion: Portion) -> None:
+        self._rate = policy.sampler.rate or 0.0
+        self._portion = portion
         self._interval = adaptive.interval_seconds
         self._min, self._max = adaptive.min_ratio, adaptive.max_ratio
         self._read = key_reader(adaptive.key, policy)
@@ -101,7 +102,7 @@ class TargetAdaptive:
                 if (cell := cells.get(key)) is not None:
                     return cell
             cell = cells[key] = Cell()
-            self._set(cell, self._max, self._target / len(cells))
+            self._set(cell, self._max, self._rate * self._portion.share / len(cells))
         return cell
 
     def _set(self, cell: Cell, ratio: float, budget: float) -> None:
@@ -131,7 +132,7 @@ class TargetAdaptive:
                 cell.seen_at = now
             elif now - cell.seen_at > _MINUTE:
                 del state.cells[key]
-        left, count = self._target, len(state.cells)
+        left, count = self._rate * self._portion.share, len(state.cells)
         for cell in sorted(state.cells.values(), key=lambda cell: cell.rate or 0.0):
             share, rate = left / count, cell.rate or 0.0
             self._set(cell, share / rate if rate > share else self._max, share)

@@ -17,7 +17,7 @@ from extproc.engine.sample import Decision
 from extproc.engine.scan import Scanner, TagValue
 from extproc.engine.states import States
 from extproc.engine.tracecontext import RANDOMNESS_BITS, TraceContext, randomness, trace_randomness
-from extproc.policy.plan import DEFAULT_POLICY, Audit, Plan, Policy, SpansMode, TagSource
+from extproc.policy.plan import DEFAULT_POLICY, Plan, Policy, SpansMode, TagSource
 
 FORCE_TRACE = wire.Mutation(set_headers=(("x-envoy-force-trace", "true"),), clear_route_cache=True)
 """Makes Envoy decide again on a trace that it has begun unsampled, and keep it."""
@@ -78,14 +78,14 @@ class Prepared:
         "tags",
     )
 
-    def __init__(self, policy: Policy, audit: Audit | None, states: States) -> None:
+    def __init__(self, policy: Policy, plan: Plan, states: States) -> None:
         self.policy = policy
-        self.pacer, self.alarm = pacer(policy, states)
+        self.pacer, self.alarm = pacer(policy, states, plan.share.replicas)
         self.path_template = policy.path_template
         self.sampler = policy.sampler
         self.respects_parent = policy.sampler.respect_parent
         self.tags = Tags(policy)
-        self.auditor = Auditor(policy, audit.user_tag) if policy.audit and audit is not None else None
+        self.auditor = Auditor(policy, plan.audit.user_tag) if policy.audit and plan.audit is not None else None
         reason = Reason.POLICY if policy.index >= 0 else Reason.DEFAULT
         self.reads_response = self.tags.in_response or self.alarm is not None
         self.kept = self._verdict(Decision(sampled=True, reason=reason))
@@ -184,12 +184,12 @@ class Decider:
         present = [policy for policy in plan.policies if policy.until is None or policy.until > unix_seconds]
         self._enabled = plan.enabled
         self._draw = draw
-        self._prepared = [Prepared(policy, plan.audit, states) for policy in present if not policy.dry_run]
+        self._prepared = [Prepared(policy, plan, states) for policy in present if not policy.dry_run]
         self._index = Index([prepared.policy for prepared in self._prepared])
-        self._trials = [Prepared(policy, None, states) for policy in present if policy.dry_run]
+        self._trials = [Prepared(policy, plan, states) for policy in present if policy.dry_run]
         self._trial_index = Index([prepared.policy for prepared in self._trials])
         self.dry_runs = bool(self._trials)
-        self._default = Prepared(plan.default, plan.audit, states)
+        self._default = Prepared(plan.default, plan, states)
         self.reads_responses = any(prepared.reads_response for prepared in (*self._prepared, self._default))
         self.emits = plan.enabled and plan.mode is SpansMode.EMIT
         self.policies = {policy.name: policy for policy in (*plan.policies, plan.default)}

@@ -103,11 +103,20 @@ class BoostState:
         self.begun = 0
 
 
+class Portion:
+    """The part of a policy's rate that is this worker's, from 0 to 1."""
+
+    __slots__ = ("share",)
+
+    def __init__(self) -> None:
+        self.share = 1.0
+
+
 class States:
     """The memory of one worker's samplers.
 
     Args:
-        share: The part of each rate that is this worker's: one of its number of workers.
+        share: The part of this process's rates that is this worker's: one of the number of workers.
     """
 
     def __init__(self, share: float = 1.0) -> None:
@@ -120,6 +129,12 @@ class States:
         key = policy, make if isinstance(make, type) else type(make)
         found: _State = self._states.setdefault(key, make())  # type: ignore[assignment]  # by its key
         return found
+
+    def portion(self, policy: str, replicas: int) -> Portion:
+        """What `policy` may take of its rate, where so many replicas share it."""
+        portion = self.of(policy, Portion)
+        portion.share = self.share / replicas
+        return portion
 
     def boosts(self) -> dict[str, int]:
         """How many boosts have begun since this was last asked, by the policy's name."""

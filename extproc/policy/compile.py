@@ -16,6 +16,7 @@ from extproc.policy.plan import (
     Policy,
     Sampler,
     SamplerKind,
+    Share,
     SpansMode,
     StringMatch,
     Tag,
@@ -51,6 +52,7 @@ def compiled(tracing: document.Tracing, environ: Mapping[str, str], digest: str)
         collector=_collector(tracing.collector),
         attributes=tuple(tracing.attributes.items()),
         audit=_audit(tracing.audit),
+        share=Share(tracing.share.replicas) if tracing.share else Share(),
         digest=digest,
     )
 

@@ -42,6 +42,7 @@ TextValue = Annotated[
 Endpoint = Annotated[str, AfterValidator(fields.endpoint), Says("host:port or an http(s) URL", "otel-collector:4317")]
 FilePath = Annotated[str, AfterValidator(fields.file_path), Says("the path of a file", fields.AUDIT_FILE)]
 AuditBytes = Annotated[int, Field(ge=2**16), Says("a whole number of bytes from 65536", "16777216")]
+Replicas = Annotated[int, Field(ge=1), Says("a whole number from 1", "3")]
 AuditBackups = Annotated[int, Field(ge=1, le=1000), Says("a whole number from 1 to 1000", "7")]
 Statuses = Annotated[
     tuple[int, int],
@@ -305,6 +306,14 @@ class Audit(Model):
     user_tag: TagName | None = Field(default=None, description="The tag that says who the user is; absent: user_id.")
 
 
+class Share(Model):
+    """Who shares the rates of this file."""
+
+    says = Says("a mapping with replicas", "{replicas: 3}")
+
+    replicas: Replicas = Field(description="How many replicas of extproc serve by this file; each takes its part.")
+
+
 class Keep(Model):
     """What makes a response worth a span although its trace was not sampled; one condition is enough."""
 
@@ -366,6 +375,7 @@ class Tracing(Model):
     spans: Spans = Field(default_factory=Spans, description="How the tags reach the spans.")
     custom_tags: list[CustomTag] = Field(default_factory=list, description="Tags for every request.")
     audit: Audit | None = Field(default=None, description="Where audit records go, for policies with audit: true.")
+    share: Share | None = Field(default=None, description="Who shares the rates; absent: each replica has them whole.")
     policies: list[Policy] = Field(default_factory=list, description="In order: the first that matches decides.")
 
 

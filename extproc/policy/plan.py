@@ -295,6 +295,13 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """How many replicas share each policy's rate. One has it all."""
+
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that a policy file says. `digest` is the SHA-256 of the file's bytes, in hex."""
 
@@ -305,4 +312,5 @@ class Plan:
     collector: Collector | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     audit: Audit | None = None
+    share: Share = field(default_factory=Share)
     digest: str = ""

@@ -205,8 +205,9 @@ def test_a_reload_goes_on() -> None:
 
 
 def test_a_worker_has_its_share_of_the_target() -> None:
-    """Of two workers each keeps half of it."""
-    traffic = Traffic(engine_of("{policy: adaptive, target_traces_per_second: 20}", States(share=0.5)))
+    """Of two workers each keeps half of it, of two replicas half of that."""
+    text = b"tracing: {share: {replicas: 2}, sampling: {policy: adaptive, target_traces_per_second: 40}}"
+    traffic = Traffic(Engine(load_text(text, "f", {}), States(share=0.5)))
 
     kept = [traffic.interval(FIRST_SECONDS + start, 100) for start in (0, 10, 20)]
     assert pytest.approx(10, rel=0.2) == kept[2]

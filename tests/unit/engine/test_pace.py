@@ -10,7 +10,7 @@ from extproc.engine.exchange import Engine
 from extproc.engine.outcome import Outcome
 from extproc.engine.pace import Bucket
 from extproc.engine.pacing import probability
-from extproc.engine.states import States, Tokens
+from extproc.engine.states import Portion, States, Tokens
 from extproc.policy.load import load_text
 from extproc.policy.plan import Plan
 from helpers import read_reply, request_headers
@@ -67,7 +67,7 @@ def test_rate_limited_says_no_probability() -> None:
 )
 def test_a_bucket_never_gives_more_than_its_burst_and_its_rate(rate: float, burst: float, gaps: list[float]) -> None:
     """Of t seconds at most burst + rate * t tokens can be taken, whenever they are asked for."""
-    bucket, now, taken = Bucket(rate, burst, Tokens()), 50.0, 0
+    bucket, now, taken = Bucket(rate, burst, Tokens(), Portion()), 50.0, 0
     for gap in gaps:
         now += gap
         taken += bucket.take(now)
@@ -76,7 +76,7 @@ def test_a_bucket_never_gives_more_than_its_burst_and_its_rate(rate: float, burs
 
 def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     """Requests of two threads may come out of order by a hair."""
-    bucket = Bucket(1, 2, Tokens())
+    bucket = Bucket(1, 2, Tokens(), Portion())
 
     assert [True, True, False, False, True] == [bucket.take(now) for now in (10, 9, 10, 8, 11)]
 
@@ -146,6 +146,22 @@ def test_a_worker_has_its_share() -> None:
     assert (10, 5) == (sum(found[:30]), sum(found[30:]))
     small = plan_of("{policy: rate_limited, traces_per_second: 1, burst: 1}")
     assert [True, False, True] == kept(Engine(small, States(share=0.25)), 10, 13.5, 14)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "first", "next_second"),
+    [
+        ("{policy: rate_limited, traces_per_second: 12, burst: 24}", 4, 2),
+        ("{policy: reservoir, traces_per_second: 12, ratio: 0}", 2, 2),
+    ],
+)
+def test_replicas_share_a_rate(sampling: str, first: int, next_second: int) -> None:
+    """Of three replicas with two workers each, a worker has a sixth."""
+    text = f"tracing: {{share: {{replicas: 3}}, sampling: {sampling}}}"
+    engine = Engine(load_text(text.encode(), "f", {}), States(share=0.5))
+
+    found = kept(engine, *[10.0] * 30, *[11.0] * 30)
+    assert (first, next_second) == (sum(found[:30]), sum(found[30:]))
 
 
 def test_policies_without_sampling_count_for_themselves() -> None:

@@ -16,6 +16,7 @@ from extproc.policy.document import (
     Operators,
     Policy,
     Sampling,
+    Share,
     Spans,
     Tracing,
     by_key,
@@ -79,7 +80,7 @@ def test_block_of_documentation_loads(block: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [Tracing, Policy, Match, Sampling, Spans, CustomTag, Operators, Keep, Audit, Boost, BoostWhen]
+    "model", [Tracing, Policy, Match, Sampling, Spans, CustomTag, Operators, Keep, Audit, Boost, BoostWhen, Share]
 )
 def test_complete_example_has_every_key(model: type[Model]) -> None:
     """policies/complete.yaml and docs/policy.md name every key there is."""
