@@ -65,7 +65,8 @@ def readme_table(results: Results) -> str:
     head = ("case", "", "added p50 ms", "added p99 ms", "server µs", "Envoy µs", "most requests/s", "server MiB")
     machine = results.environment
     caption = f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}, flags: `{machine['flags'] or 'none'}`"
-    return f"\n{_table(head, rows)}\n{caption}.\n\n"
+    smoke = " A smoke run: its figures say little." if results.settings["short"] else ""
+    return f"\n{_table(head, rows)}\n{caption}.{smoke}\n\n"
 
 
 def text(results: Results, drawn: Sequence[str] = ()) -> str:
@@ -76,6 +77,8 @@ def text(results: Results, drawn: Sequence[str] = ()) -> str:
 def _parts(results: Results, drawn: Sequence[str]) -> Iterator[str]:
     flags = results.environment["flags"] or "none: the full run"
     yield f"# Results\n\nFlags: `{flags}`. Measured by `python -m bench`, written by `python -m bench report`."
+    if results.settings["short"]:
+        yield "A smoke run: it shows that the benchmark works, and its figures say little.\n"
     yield "Cells are min – median – max of the rounds. How to read them: [performance.md](../docs/performance.md).\n"
     yield _table(("environment", ""), [(name, value) for name, value in results.environment.items() if name != "flags"])
     set_to = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in results.settings.items())
@@ -185,8 +188,8 @@ def _growth(name: str, axis: str, found: Figures, drawn: Sequence[str]) -> Itera
     yield _table(
         (
             axis,
-            "server CPU at the rate",
-            "p99 ms at the rate",
+            "server CPU at the constant rate",
+            "p99 ms there",
             "requests/s at full load",
             "server CPU at full load",
             "server MiB",
