@@ -3,7 +3,7 @@
 Envoy writes its messages in one plain way: fields in the order of their numbers, names before values. Of a message
 written so, this picks out what policies want; of any other it says None, and protobuf reads it. Both give the same (a
 property test says so). The point is not the few microseconds that a hot loop shows but the memory that is left
-untouched: between two requests a server's caches go cold (`bench/overhead.py` shows the whole of it).
+untouched: between two requests a server's caches go cold (`python -m bench --only overhead` shows the whole of it).
 
 Headers are found by one regular expression over the header map. Every entry begins with the byte 0x0a, which is a line
 feed, and Envoy lets no line feed into the name or the value of a header. So what looks like an entry is one: a client

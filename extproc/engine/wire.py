@@ -2,7 +2,7 @@
 
 What Envoy writes in its plain way, `scan.py` reads; everything else upb does. Replies are put together from parts that
 were encoded beforehand: the entries of a map stand one after the other, so what a policy settles is encoded once, and
-only the tags that depend on the request are encoded for it (`bench/micro.py` shows what that saves).
+only the tags that depend on the request are encoded for it (`bench/micro/` shows what that saves).
 """
 
 import struct

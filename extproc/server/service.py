@@ -1,7 +1,7 @@
 """The ext_proc service: one gRPC stream per HTTP request, message bytes in and reply bytes out.
 
-This is the hot path: it knows no protobuf class and awaits nothing but Envoy. `bench/overhead.py` shows what a request
-costs, `bench/micro.py` the pieces.
+This is the hot path: it knows no protobuf class and awaits nothing but Envoy. `python -m bench` shows what a request
+costs, `bench/micro/` the pieces.
 """
 
 import asyncio
