@@ -69,7 +69,7 @@ RULES: Final = (
     _error(RESERVED_TAG, "reserved-tag", "A tag's name is one that the filter itself answers."),
     _warning(SHADOWING_TAG, "shadowing-tag", "A tag takes the place of one that the span has anyway."),
     _error(EXPOSED_HEADER, "exposed-header", "A tag shows a header that gives access to something."),
-    _warning(CARDINALITY, "cardinality", "The policies make more attribute sets than a metric keeps."),
+    _warning(CARDINALITY, "cardinality", "There is more to tell apart than a metric or a sampler can."),
 )
 
 BY_CODE: Final = {rule.code: rule for rule in RULES}
