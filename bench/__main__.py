@@ -1,6 +1,8 @@
 """The command: `python -m bench` measures, `python -m bench report` writes what was measured as tables and plots."""
 
 import shlex
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,7 @@ def main(  # noqa: PLR0913, PLR0917  click hands over every option as an argumen
     if rounds:
         chosen |= {"rounds": rounds, "pairs": rounds, "growth_rounds": rounds}
     settings = replace(SHORT if short else Settings(), **{name: value for name, value in chosen.items() if value})
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends what was started, too
     wanted = _wanted(suites(settings), only, cases)
     try:
         tools.vegeta()

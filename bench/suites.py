@@ -29,7 +29,7 @@ class Settings:
     rounds: int = 5
     pairs: int = 10
     growth_rounds: int = 3
-    seconds: float = 3.0
+    seconds: float = 2.5
     warm_up_seconds: float = 1.0
     growth_seconds: float = 2.0
     pair_rate: float = 400
