@@ -27,20 +27,20 @@ UNTIL = "2030-12-31T00:00:00Z"
 """The moment that examples name."""
 
 LARGEST_EXACT_INTEGER = 2**53
-_LONGEST_TAG = 256
+LONGEST_TAG = 256
 _LARGEST_PORT = 65535
 _HIGHEST_STATUS = 599
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000}
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _HEADER = re.compile(r":?[!#$%&'*+.^_`|~0-9a-z-]+")
-_UNNAMED = re.compile(r"policies\[[0-9]+\]")
-_ATTRIBUTE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)+")
+UNNAMED = re.compile(r"policies\[[0-9]+\]")
+ATTRIBUTE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)+")
 _HEADER_MAPS = ("request.headers", "response.headers", "response.trailers")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_STATUS = re.compile(r"(>=|>|)([1-5][0-9][0-9])|([1-5])xx")
-_DURATION = re.compile(r"(?:>=|>|)([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
-_MOMENT = re.compile(
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+STATUS = re.compile(r"(>=|>|)([1-5][0-9][0-9])|([1-5])xx")
+DURATION = re.compile(r"(?:>=|>|)([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
+PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
+MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
@@ -56,12 +56,12 @@ class Says:
 
 def is_token(text: str) -> bool:
     """Whether `text` is a token of HTTP: what methods, header names and cookie names consist of."""
-    return _TOKEN.fullmatch(text) is not None
+    return TOKEN.fullmatch(text) is not None
 
 
 def is_printable(text: str) -> bool:
     """Whether `text` has no control characters and no line breaks."""
-    return _CONTROL.search(text) is None
+    return CONTROL.search(text) is None
 
 
 def printable(text: str) -> str:
@@ -73,7 +73,7 @@ def printable(text: str) -> str:
 
 def policy_name(text: str) -> str:
     """A policy's name; those that the Plan itself gives are taken."""
-    if text == DEFAULT_POLICY or _UNNAMED.fullmatch(text):
+    if text == DEFAULT_POLICY or UNNAMED.fullmatch(text):
         meaning = "no policy" if text == DEFAULT_POLICY else "a policy without a name"
         raise FieldError(f"a name other than {text}, which stands for {meaning}", f"name: my-{text.partition('[')[0]}")
     return printable(text)
@@ -81,8 +81,8 @@ def policy_name(text: str) -> str:
 
 def tag_name(text: str) -> str:
     """A tag's name; those that the filter itself answers are taken."""
-    if len(text) > _LONGEST_TAG:
-        raise FieldError(f"at most {_LONGEST_TAG} characters", "a shorter name", f"{len(text):,}")
+    if len(text) > LONGEST_TAG:
+        raise FieldError(f"at most {LONGEST_TAG} characters", "a shorter name", f"{len(text):,}")
     if text in RESERVED_TAGS:
         raise FieldError(f"a name other than {', '.join(RESERVED_TAGS)}", f"tag: my.{text}", code=RESERVED_TAG)
     return printable(text)
@@ -107,7 +107,7 @@ def envoy_attribute(text: str) -> str:
     """The dotted name of an Envoy attribute with a single value."""
     if text.startswith(_HEADER_MAPS):
         raise FieldError("an attribute with one value", "request_header or response_header as the source")
-    if not _ATTRIBUTE.fullmatch(text):
+    if not ATTRIBUTE.fullmatch(text):
         raise FieldError("the name of an Envoy attribute", "attribute: source.address")
     return text
 
@@ -130,6 +130,18 @@ def endpoint(text: str) -> str:
     return text
 
 
+def store_url(text: str) -> str:
+    """Where a Redis listens. What is there instead is not shown, for it may hold a password."""
+    try:
+        url = urlsplit(text)
+        good = url.scheme in {"redis", "rediss"} and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if not good or not is_printable(text) or " " in text:
+        raise FieldError("a redis:// or rediss:// URL", 'store: "redis://redis:6379/0"', got="something else")
+    return text
+
+
 def file_path(text: str) -> str:
     """Where a file is to be; whether it can be is found when it is opened."""
     if text.endswith("/"):
@@ -139,7 +151,7 @@ def file_path(text: str) -> str:
 
 def status_range(value: Any) -> tuple[int, int]:  # noqa: ANN401  any YAML value
     """Lowest and highest of the status codes that `503`, `">500"`, `">=500"` or `5xx` means."""
-    found = _STATUS.fullmatch(str(value)) if isinstance(value, str | int) else None
+    found = STATUS.fullmatch(str(value)) if isinstance(value, str | int) else None
     if found is None or value == f">{_HIGHEST_STATUS}":
         expected = f"a status from 100 to {_HIGHEST_STATUS}, a lower bound or a class of them"
         raise FieldError(expected, 'status: ">=500", 503 or 5xx')
@@ -152,7 +164,7 @@ def status_range(value: Any) -> tuple[int, int]:  # noqa: ANN401  any YAML value
 
 def duration_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
     """The seconds that `">2s"`, `">=500ms"` or `1m` means: to be exceeded, however it is written."""
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    found = DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = float(found[1]) * _MILLISECONDS[found[2]] / 1000 if found else 0.0
     if not seconds:
         raise FieldError("a duration above zero with its unit: ms, s or m", 'latency: ">2s"')
@@ -161,7 +173,7 @@ def duration_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
 
 def interval_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
     """The seconds that `10s` or `1m` means."""
-    found = _DURATION.fullmatch(value) if isinstance(value, str) and not value.startswith(">") else None
+    found = DURATION.fullmatch(value) if isinstance(value, str) and not value.startswith(">") else None
     seconds = float(found[1]) * _MILLISECONDS[found[2]] / 1000 if found else 0.0
     if seconds < 1:
         raise FieldError("a duration from 1s, with its unit: s or m", "10s")
@@ -170,7 +182,7 @@ def interval_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
 
 def percent(value: Any) -> float:  # noqa: ANN401  any YAML value
     """The share that `80%` means."""
-    found = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    found = PERCENT.fullmatch(value) if isinstance(value, str) else None
     share = float(found[1]) / 100 if found else 2.0
     if share > 1:
         raise FieldError("a percentage from 0% to 100%", "80%")
@@ -180,7 +192,7 @@ def percent(value: Any) -> float:  # noqa: ANN401  any YAML value
 def unix_seconds(value: Any) -> float:  # noqa: ANN401  any YAML value
     """The Unix time of a moment by RFC 3339; without an offset from UTC it would be none."""
     try:
-        if isinstance(value, str) and _MOMENT.fullmatch(value):
+        if isinstance(value, str) and MOMENT.fullmatch(value):
             return datetime.fromisoformat(value.upper()).timestamp()
     except ValueError:
         pass  # no day or hour of the calendar

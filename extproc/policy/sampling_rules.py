@@ -8,9 +8,9 @@ from extproc.policy.problems import Finding, Path, sentence, shown
 
 _KEYS = by_key(Sampling).keys()
 _COMMON = {"policy", "parent"}
-_RATIOS = ("base_ratio", "min_ratio", "max_ratio")
-_TARGET = "target_traces_per_second"
-_NEEDED: dict[str, tuple[str, ...]] = {
+RATIOS = ("base_ratio", "min_ratio", "max_ratio")
+TARGET = "target_traces_per_second"
+NEEDED: dict[str, tuple[str, ...]] = {
     "always_on": (),
     "always_off": (),
     "probabilistic": ("ratio",),
@@ -18,11 +18,11 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "reservoir": ("traces_per_second", "ratio"),
     "adaptive": (),
 }
-_POSSIBLE: dict[str, tuple[str, ...]] = {
+POSSIBLE: dict[str, tuple[str, ...]] = {
     "rate_limited": ("burst",),
-    "adaptive": (*_RATIOS, _TARGET, "update_interval", "cpu_high", "cpu_low", "key"),
+    "adaptive": (*RATIOS, TARGET, "update_interval", "cpu_high", "cpu_low", "key"),
 }
-_ONE_MODE = {_TARGET: ("base_ratio", "cpu_high", "cpu_low"), "base_ratio": ("key",)}
+ONE_MODE = {TARGET: ("base_ratio", "cpu_high", "cpu_low"), "base_ratio": ("key",)}
 """Of adaptive's two ways, what does not go with the key that chooses it."""
 _SOURCES = ("request_header", "path", "query", "cookie", "literal", "environment")
 _WORDS = ("path", "service", "method")
@@ -44,7 +44,7 @@ def sampling_findings(parent: dict[str, Any], path: Path, tags: dict[str, bool])
     policy = raw.get("policy", "probabilistic")
     if raw.keys() <= {"parent"}:
         yield Finding((*path, "policy"), sentence("policy or ratio", "nothing", "policy: always_on"))
-    elif isinstance(policy, str) and policy in _NEEDED:
+    elif isinstance(policy, str) and policy in NEEDED:
         yield from _own_keys(raw, path, policy)
         if policy == "adaptive":
             yield from _adaptive(raw, path)
@@ -62,7 +62,7 @@ def named_tags(parent: dict[str, Any]) -> dict[str, bool]:
 
 
 def _own_keys(raw: dict[str, Any], path: Path, policy: str) -> Iterator[Finding]:
-    known = {*_COMMON, *_NEEDED[policy], *_POSSIBLE.get(policy, ())}
+    known = {*_COMMON, *NEEDED[policy], *POSSIBLE.get(policy, ())}
     others = [key for key in raw if key not in known]
     for key in others:
         advice = f"policy: {_user(key)}"
@@ -72,12 +72,12 @@ def _own_keys(raw: dict[str, Any], path: Path, policy: str) -> Iterator[Finding]
             message = sentence(f"policy with {key}", "nothing", advice)
         yield Finding((*path, key), message)
     if "policy" in raw or not others:
-        yield from _missing(raw, path, _NEEDED[policy], f"with policy: {policy}")
+        yield from _missing(raw, path, NEEDED[policy], f"with policy: {policy}")
 
 
 def _user(key: str) -> str:
     """The first sampler that takes `key`."""
-    return next(policy for policy, keys in _NEEDED.items() if key in (*keys, *_POSSIBLE.get(policy, ())))
+    return next(policy for policy, keys in NEEDED.items() if key in (*keys, *POSSIBLE.get(policy, ())))
 
 
 def _missing(raw: dict[str, Any], path: Path, needed: Collection[str], why: str) -> Iterator[Finding]:
@@ -88,17 +88,17 @@ def _missing(raw: dict[str, Any], path: Path, needed: Collection[str], why: str)
 
 
 def _adaptive(raw: dict[str, Any], path: Path) -> Iterator[Finding]:
-    if _TARGET not in raw and not any(key in raw for key in _RATIOS):
-        expected = f"{_TARGET}, or base_ratio, min_ratio and max_ratio"
-        yield Finding((*path, _TARGET), sentence(expected, "neither", f"{_TARGET}: 10"))
+    if TARGET not in raw and not any(key in raw for key in RATIOS):
+        expected = f"{TARGET}, or base_ratio, min_ratio and max_ratio"
+        yield Finding((*path, TARGET), sentence(expected, "neither", f"{TARGET}: 10"))
         return
-    chosen = _TARGET if _TARGET in raw else "base_ratio"
-    for key in _ONE_MODE[chosen]:
+    chosen = TARGET if TARGET in raw else "base_ratio"
+    for key in ONE_MODE[chosen]:
         if key in raw:
-            advice = "min_ratio or max_ratio" if chosen == _TARGET else f"{_TARGET}: 10"
+            advice = "min_ratio or max_ratio" if chosen == TARGET else f"{TARGET}: 10"
             yield Finding((*path, key), sentence(f"no {key} with {chosen}", shown(raw[key]), advice))
-    if chosen != _TARGET:
-        yield from _missing(raw, path, _RATIOS, "to adapt to the CPU")
+    if chosen != TARGET:
+        yield from _missing(raw, path, RATIOS, "to adapt to the CPU")
     yield from _order(raw, path, ("min_ratio", "base_ratio", "max_ratio"))
     yield from _order(raw, path, ("cpu_low", "cpu_high"))
 
