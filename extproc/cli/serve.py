@@ -11,6 +11,7 @@ from extproc.server import logs
 from extproc.server.address import Address, expand, parse
 from extproc.server.listen import ListenError
 from extproc.server.process import Process, Settings
+from extproc.server.shares import StoreError
 from extproc.server.tls import TlsError, TlsFiles
 from extproc.telemetry.audit import AuditError
 
@@ -94,7 +95,7 @@ def command(
     except PolicyError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    except AuditError as error:
+    except (AuditError, StoreError) as error:
         raise click.ClickException(f"{policy}: {error}") from error
     except (ListenError, TlsError) as error:
         raise click.ClickException(str(error)) from error

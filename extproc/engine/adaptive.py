@@ -82,6 +82,7 @@ class TargetAdaptive:
         state = self._state
         if now >= state.update_at:
             self._update(now)
+        self._portion.seen += 1
         cell = self._cell(self._read(request))
         cell.seen += 1
         threshold = 0 if now - cell.kept_at >= _MINUTE else cell.threshold

@@ -51,6 +51,7 @@ class Bucket:
     def take(self, now: float) -> bool:
         """Take a token, if there is a whole one."""
         tokens, share = self._tokens, self._portion.share
+        self._portion.seen += 1
         if now > tokens.at:
             tokens.level += (now - tokens.at) * self._rate * share
             tokens.at = now

@@ -104,12 +104,36 @@ class BoostState:
 
 
 class Portion:
-    """The part of a policy's rate that is this worker's, from 0 to 1."""
+    """The part of a policy's rate that is this worker's, from 0 to 1, and how many new traces it was to serve for.
 
-    __slots__ = ("share",)
+    It is `fallback` until somebody holds it to another one.
+    """
+
+    __slots__ = ("_held", "fallback", "seen", "share")
 
     def __init__(self) -> None:
-        self.share = 1.0
+        self.share = self.fallback = 1.0
+        self.seen = 0
+        self._held = False
+
+    def fall_back_to(self, share: float) -> None:
+        """The part that it has while nobody holds it."""
+        self.fallback = share
+        if not self._held:
+            self.share = share
+
+    def hold(self, share: float) -> None:
+        """Have this part until released."""
+        self._held, self.share = True, share
+
+    def release(self) -> None:
+        """Have the fallback again."""
+        self._held, self.share = False, self.fallback
+
+    def take_seen(self) -> int:
+        """How many new traces there were since this was last asked."""
+        seen, self.seen = self.seen, 0
+        return seen
 
 
 class States:
@@ -133,7 +157,7 @@ class States:
     def portion(self, policy: str, replicas: int) -> Portion:
         """What `policy` may take of its rate, where so many replicas share it."""
         portion = self.of(policy, Portion)
-        portion.share = self.share / replicas
+        portion.fall_back_to(self.share / replicas)
         return portion
 
     def boosts(self) -> dict[str, int]:

@@ -52,7 +52,7 @@ def compiled(tracing: document.Tracing, environ: Mapping[str, str], digest: str)
         collector=_collector(tracing.collector),
         attributes=tuple(tracing.attributes.items()),
         audit=_audit(tracing.audit),
-        share=Share(tracing.share.replicas) if tracing.share else Share(),
+        share=Share(tracing.share.replicas, tracing.share.store) if tracing.share else Share(),
         digest=digest,
     )
 

@@ -42,6 +42,9 @@ TextValue = Annotated[
 Endpoint = Annotated[str, AfterValidator(fields.endpoint), Says("host:port or an http(s) URL", "otel-collector:4317")]
 FilePath = Annotated[str, AfterValidator(fields.file_path), Says("the path of a file", fields.AUDIT_FILE)]
 AuditBytes = Annotated[int, Field(ge=2**16), Says("a whole number of bytes from 65536", "16777216")]
+StoreUrl = Annotated[
+    str, AfterValidator(fields.store_url), Says("a redis:// or rediss:// URL", '"redis://redis:6379/0"')
+]
 Replicas = Annotated[int, Field(ge=1), Says("a whole number from 1", "3")]
 AuditBackups = Annotated[int, Field(ge=1, le=1000), Says("a whole number from 1 to 1000", "7")]
 Statuses = Annotated[
@@ -312,6 +315,9 @@ class Share(Model):
     says = Says("a mapping with replicas", "{replicas: 3}")
 
     replicas: Replicas = Field(description="How many replicas of extproc serve by this file; each takes its part.")
+    store: StoreUrl | None = Field(
+        default=None, description="A Redis or Valkey through which they share by traffic; absent: in equal parts."
+    )
 
 
 class Keep(Model):

@@ -296,9 +296,13 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many replicas share each policy's rate. One has it all."""
+    """How many replicas share each policy's rate. One has it all.
+
+    With `store`, the URL of a Redis, they share by their traffic; without, or while that is away, in equal parts.
+    """
 
     replicas: int = 1
+    store: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 from extproc.engine.audit import AuditRecord
 from extproc.engine.span import Span
 from extproc.policy.plan import Plan, Policy, SamplerKind
-from extproc.server import runtime
+from extproc.server import runtime, shares
 from extproc.server.address import Address
 from extproc.server.admin import Admin, is_loopback
 from extproc.server.effective import Effective
@@ -94,12 +94,14 @@ class Process:
         Raises:
             PolicyError: the policy file cannot be used.
             AuditError: its audit records would have nowhere to go.
+            StoreError: it names a store that cannot be used.
             ListenError: an address is taken.
             TlsError: a certificate file cannot be used.
         """
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._stop, number)
         plan = await self._file.load()
+        shares.require(plan)
         if (sink := await asyncio.to_thread(audit.open_sink, plan)) is not None:
             self._audit.use(sink)
         self._show(plan)
@@ -144,6 +146,7 @@ class Process:
 
     async def _apply(self, plan: Plan) -> None:
         """A plan without `audit` leaves the place of the last one open, for requests that began under that."""
+        shares.require(plan)
         sink = await asyncio.to_thread(audit.open_sink, plan)
         try:
             await self._pool.swap(plan)

@@ -19,6 +19,7 @@ from extproc.policy.plan import Plan
 from extproc.policy.problems import PolicyError
 from extproc.server.logs import get_logger
 from extproc.server.runtime import beside_streams
+from extproc.server.shares import StoreError
 from extproc.telemetry.audit import AuditError
 from extproc.telemetry.instruments import POLICY_RELOADS
 from extproc.telemetry.store import Store
@@ -96,7 +97,7 @@ class PolicyFile:
                 await self._apply(plan)
             except PolicyError as error:
                 self._reject(tuple(map(str, error.problems)))
-            except AuditError as error:
+            except (AuditError, StoreError) as error:
                 self._reject((f"{self.path}: {error}",))
             except Exception as error:  # noqa: BLE001  a bug that this file has found must not end what works
                 self._reject((f"{self.path}: {error!r}",))

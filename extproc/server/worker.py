@@ -21,6 +21,7 @@ from extproc.server.health import Health
 from extproc.server.listen import bind
 from extproc.server.runtime import beside_streams
 from extproc.server.service import Service
+from extproc.server.shares import Shares
 from extproc.server.timings import FLUSH_SECONDS
 from extproc.server.tls import TlsFiles, server_credentials
 from extproc.telemetry.delta import Delta
@@ -63,6 +64,7 @@ class Worker:
         self._swapping = asyncio.Lock()
         self._service = Service(Engine(plan, self._states, time()), self._recorder)
         self._next_end = _next_end(plan)
+        self._shares = Shares(self._states, self._recorder, lambda: self._plan)
         self._upkeep: tuple[asyncio.Task[None], ...] = ()
         self._access_log = AccessLog(self._recorder, lambda: self._service.engine.decider.policies)
         self._health = Health(service.SERVICE)
@@ -79,7 +81,8 @@ class Worker:
         addresses = tuple(bind(self._server, address, credentials) for address in self._settings.addresses)
         await self._health.serving()
         await self._server.start()
-        self._upkeep = asyncio.create_task(self._end_policies()), asyncio.create_task(self._read_cpu())
+        upkeep = self._end_policies(), self._read_cpu(), self._shares.run()
+        self._upkeep = tuple(asyncio.create_task(work) for work in upkeep)
         return addresses
 
     async def swap(self, plan: Plan) -> None:
@@ -117,6 +120,7 @@ class Worker:
         """
         for task in self._upkeep:
             task.cancel()
+        await self._shares.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
         reserve = min(0.5, grace_seconds / 10)

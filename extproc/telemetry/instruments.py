@@ -149,6 +149,9 @@ DRY_RUNS = _counter(
     "sampled",
 )
 BOOSTS = _counter("extproc.policy.boosts", "{boost}", "Times a worker has raised a policy's ratio.", "policy")
+STORE_ERRORS = _counter(
+    "extproc.store.errors", "{error}", "Times the store of share did not answer a worker in time.", known=((),)
+)
 MESSAGE_DURATION = _histogram(
     "extproc.message.duration",
     "Time taken to answer one message from Envoy.",
@@ -199,6 +202,7 @@ INSTRUMENTS: Final = (
     POLICY_EFFECTIVE_RATIO,
     DRY_RUNS,
     BOOSTS,
+    STORE_ERRORS,
     MESSAGE_DURATION,
     POLICY_RELOADS,
     STREAM_ERRORS,

@@ -133,6 +133,10 @@ class Recorder:
         """Count boosts that have begun."""
         self._number(instruments.BOOSTS, policy).value += count
 
+    def store_error(self) -> None:
+        """Count a question that the store of `share` did not answer."""
+        self._number(instruments.STORE_ERRORS).value += 1
+
     def audit(self, record: AuditRecord) -> None:
         """Keep an audit record for the next `collect`."""
         if len(self._audit) < self._audit_limit:

@@ -1,8 +1,8 @@
 """The programs that tests/stack/ runs, got on first use and kept: `python tests/stack/tools.py` gets them all.
 
 OpenTelemetry's builder makes a collector from builder.yaml, and promtool is built from its Go module: both are kept in
-$EXTPROC_STACK_CACHE (~/.cache/extproc-stack), in folders named by their versions. Prometheus and Alertmanager are
-Debian's packages. Needs Go, and either those packages or the right to install them.
+$EXTPROC_STACK_CACHE (~/.cache/extproc-stack), in folders named by their versions. Prometheus, Alertmanager and
+Redis are Debian's packages. Needs Go, and either those packages or the right to install them.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ KUSTOMIZE_VERSION: Final = "5.8.2"
 COMPOSE_VERSION: Final = "5.0.2"
 OPERATOR_VERSION: Final = "0.85.0"
 
-_DEBIAN_PACKAGES: Final = ("prometheus", "prometheus-alertmanager")
+_DEBIAN_PACKAGES: Final = ("prometheus", "prometheus-alertmanager", "redis-server")
 _GO_FLAGS: Final = ("-p=2", "-trimpath", "-buildvcs=false")
 
 
@@ -112,7 +112,7 @@ def operator_schemas() -> Path:
 
 
 def debian(program: str) -> Path:
-    """A program of Debian's packages, installed if need be: prometheus, promtool, prometheus-alertmanager or amtool."""
+    """A program of Debian's packages, installed if need be: of Prometheus, Alertmanager or Redis."""
     if shutil.which(program) is None:
         install = (*_as_root(), "env", "RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", _apt(), "--quiet", "--yes")
         with _progress(" ".join(_DEBIAN_PACKAGES)):

@@ -64,6 +64,7 @@ def test_names_and_types() -> None:
         "extproc_policy_effective_ratio": "gauge",
         "extproc_policy_dry_run": "counter",
         "extproc_policy_boosts": "counter",
+        "extproc_store_errors": "counter",
         "extproc_message_duration_seconds": "histogram",
         "extproc_policy_reloads": "counter",
         "extproc_stream_errors": "counter",
