@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ _OK = 200
 _PROJECT = Path(__file__).parent.parent  # `python -m bench.…` is found from here
 
 
+_LEAST_PORT, _EPHEMERAL_PORTS = 10_000, 32_768
 _HANDED_OUT: set[int] = set()
 
 
@@ -110,13 +112,14 @@ def listens(port: int) -> bool:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody listens on just now, and that were not handed out before."""
+    """The first of so many ports in a row that are free, and that were not handed out before.
+
+    They lie below those that the kernel gives to outgoing connections, so that none of these gets in the way.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = int(probe.getsockname()[1])
+        first = random.randrange(_LEAST_PORT, _EPHEMERAL_PORTS - count)  # noqa: S311  nobody is to be surprised
         ports = range(first, first + count)
-        if _HANDED_OUT.isdisjoint(ports) and not any(map(listens, ports)):
+        if _HANDED_OUT.isdisjoint(ports) and all(map(_free, ports)):
             _HANDED_OUT.update(ports)
             return first
 
@@ -147,6 +150,15 @@ def run(command: Sequence[str | Path], **environment: str) -> str:
             f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stderr[-_LOG_CHARACTERS:]}"
         )
     return done.stdout
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _scheduled(thread: Path) -> int:
