@@ -1,12 +1,24 @@
 """The command line: one file per command, arguments in, text out."""
 
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
 from extproc import __version__
 
-_COMMANDS = ("serve", "check", "test", "simulate", "explain", "envoy", "traces", "demo")
+_COMMANDS = (
+    "serve",
+    "check",
+    "test",
+    "simulate",
+    "explain",
+    "envoy",
+    "traces",
+    "schema",
+    "completion",
+    "demo",
+)
 
 
 class _Commands(click.Group):
@@ -20,7 +32,8 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command = import_module(f"extproc.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = import_module(f"extproc.cli.{module}").command
         assert isinstance(command, click.Command)  # noqa: S101  a contract between our own files
         return command
 
