@@ -172,6 +172,7 @@ def _as_data(explanation: engine.Explanation) -> dict[str, object]:
             "randomness": None if explanation.randomness is None else f"{explanation.randomness:014x}",
             "threshold": None if threshold is None else f"{threshold:014x}",
             "assumes": sampler_text.assumption(sampler) if explanation.randomness is not None else None,
+            "boost": sampler_text.boost(explanation.policy),
         },
         "dry_run": None if trial is None else {"policy": trial.policy, "sampled": trial.sampled},
         "captures": explanation.captures,
@@ -232,6 +233,8 @@ def _decision_lines(explanation: engine.Explanation) -> list[str]:
     lines = [f"  {fate}: {source} samples {sampler_text.name(sampler)}", f"  trace {explanation.trace_id}"]
     if (assumption := sampler_text.assumption(sampler)) is not None:
         lines.append(f"  {assumption}")
+    if (boost := sampler_text.boost(policy)) is not None:
+        lines.append(f"  {boost}")
     random, threshold = explanation.randomness, sampler_text.threshold(sampler)
     if random is not None and threshold is not None:
         lines.append(f"  R = {random:014x} {'>=' if random >= threshold else '<'} T = {threshold:014x}")

@@ -1,6 +1,6 @@
 """A sampler in words, for people who ask why."""
 
-from extproc.policy.plan import Sampler, SamplerKind
+from extproc.policy.plan import Policy, Sampler, SamplerKind
 
 _PLAIN = {SamplerKind.ALWAYS_ON, SamplerKind.ALWAYS_OFF}
 _ASSUMPTIONS = {
@@ -27,6 +27,17 @@ def assumption(sampler: Sampler) -> str | None:
         return "while the CPU has its usual load; T is another one while it is busy or quiet"
     return (
         "being the first of its key within a minute; of the others, it keeps those whose R >= T, and T follows traffic"
+    )
+
+
+def boost(policy: Policy) -> str | None:
+    """What may keep more than the sampler does, None if nothing."""
+    if policy.boost is None:
+        return None
+    found, (low, high) = policy.boost, policy.boost.statuses
+    return (
+        f"unless a boost is on: ratio {found.ratio:g} for {found.seconds:g}s, after more than "
+        f"{found.above * 100:g}% of responses had a status from {low} to {high} within {found.window_seconds:g}s"
     )
 
 

@@ -100,6 +100,7 @@ def test_json(policy: str) -> None:
         "randomness": "c0000000000000",
         "threshold": "c0000000000000",
         "assumes": None,
+        "boost": None,
     } == found["decision"]
     assert {"order_id": "7"} == found["captures"]
     assert "7" == found["tags"]["order"]
@@ -194,6 +195,10 @@ tracing:
       match: {path: /by-cpu}
       sampling: {policy: adaptive, base_ratio: 0.25, min_ratio: 0.125, max_ratio: 0.5}
     - {name: aim, match: {path: /aim}, sampling: {policy: adaptive, target_traces_per_second: 5, key: [path, method]}}
+    - name: watched
+      match: {path: /watched}
+      sampling: {ratio: 0.25}
+      boost: {when: {status: 5xx, above: 5%}, ratio: 0.5}
     - {name: past, match: {path: /past}, sampling: {policy: always_off}, until: 2020-01-01T00:00:00Z}
     - {name: tried, match: {path: /tried}, sampling: {policy: always_off}, dry_run: true}
 """
@@ -247,6 +252,19 @@ Decision
   being the first of its key within a minute; of the others, it keeps those whose R >= T, and T follows traffic
 
 """ in text(str(policy), "GET", "/aim", "--trace-id", KEPT)
+
+
+def test_a_boost_is_told(tmp_path: Path) -> None:
+    """Whether it is on is known to the server alone; what sets it off is in the file."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(SAMPLERS)
+    assert f"""
+Decision
+  kept: policy watched samples probabilistic 0.25
+  trace {KEPT}
+  unless a boost is on: ratio 0.5 for 60s, after more than 5% of responses had a status from 500 to 599 within 30s
+  R = c0000000000000 >= T = c0000000000000
+""" in text(str(policy), "GET", "/watched", "--trace-id", KEPT)
 
 
 def test_policies_that_do_not_decide(tmp_path: Path) -> None:
