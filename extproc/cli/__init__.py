@@ -15,6 +15,7 @@ _COMMANDS = (
     "explain",
     "envoy",
     "traces",
+    "import",
     "schema",
     "completion",
     "demo",

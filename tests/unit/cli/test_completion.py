@@ -41,6 +41,7 @@ def test_script_is_for_this_command(shell: str) -> None:
         ("extproc ch", "check"),
         ("extproc check --fa", "--fail-on"),
         ("extproc check --format s", "sarif"),
+        ("extproc import x", "xray"),
     ],
 )
 def test_bash_completes(line: str, expected: str) -> None:
