@@ -20,7 +20,7 @@ _STDIN = "<stdin>"
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 
 
-@click.command(name="check")
+@click.command("check", short_help="Say what is wrong with policy files, and what is odd.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True, path_type=str))
 @click.option(
     "--format",

@@ -11,7 +11,7 @@ from extproc.policy.problems import PolicyError
 from extproc.policy.source import LARGEST_BYTES
 
 
-@click.command("import", short_help="Turn sampling rules of Jaeger, X-Ray, Datadog or OpenTelemetry into a policy.")
+@click.command("import", short_help="Turn other systems' sampling rules into a policy.")
 @click.argument("kind", metavar="FORMAT", type=click.Choice(list(FORMATS)))
 @click.argument("file", metavar="FILE", type=click.Path(allow_dash=True, path_type=str))
 def command(kind: str, file: str) -> None:

@@ -7,7 +7,7 @@ import click
 from extproc.policy.schema import schema
 
 
-@click.command("schema")
+@click.command("schema", short_help="Print the JSON Schema of policy files, for editors.")
 def command() -> None:
     """Print the JSON Schema of policy files, by which editors complete, explain and check them as they are written.
 

@@ -59,10 +59,10 @@ def test_bash_completes(line: str, expected: str) -> None:
 
 def test_zsh_and_fish_are_told() -> None:
     """The other shells' scripts get the same answers, with help beside commands."""
-    assert ["plain", "check", "Check policy files and say everything that..."] == (
+    assert ["plain", "check", "Say what is wrong with policy files, and what is odd."] == (
         asked("zsh", "extproc chec", "1").splitlines()
     )
-    assert "plain,check\tCheck policy files" in asked("fish", "extproc chec", "chec")
+    assert "plain,check\tSay what is wrong" in asked("fish", "extproc chec", "chec")
     assert "plain,sarif" in asked("fish", "extproc check --format ", "")
 
 
