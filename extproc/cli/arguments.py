@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType  # generic only in later versions
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _WIDTH_WITHOUT_TERMINAL = 240
 
@@ -36,6 +38,12 @@ class Parsed(_ParamType):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def format_option(default: str, *others: str, text: str) -> Callable[[_Command], _Command]:
+    """The option `--format`, which the command gets as `output`; `text` is its help."""
+    choice = click.Choice([default, *others])
+    return click.option("--format", "output", type=choice, default=default, show_default=True, help=text)
 
 
 def load_policy(policy: Path) -> Plan:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from extproc.cli.arguments import format_option
 from extproc.lint.report import Report, report, severity
 from extproc.lint.sarif import as_sarif
 from extproc.policy.codes import Severity
@@ -22,14 +23,7 @@ _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 
 @click.command("check", short_help="Say what is wrong with policy files, and what is odd.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True, path_type=str))
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json", "sarif"]),
-    default="text",
-    show_default=True,
-    help="Output format.",
-)
+@format_option("text", "json", "sarif", text="Output format.")
 @click.option(
     "--fail-on",
     type=click.Choice([Severity.WARNING.value, Severity.ERROR.value]),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from extproc.cli.arguments import format_option
 from extproc.demo.processes import DemoError
 from extproc.demo.progress import Progress
 
@@ -48,14 +49,7 @@ class _Seconds(click.FloatRange):
     metavar="S",
     help="Seconds of load, 2 to 600.",
 )
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print the result.",
-)
+@format_option("text", "json", text="How to print the result.")
 def command(duration: float, output: str) -> None:
     """See everything at work on this machine, for a few seconds.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from extproc.cli.arguments import Parsed, load_policy
+from extproc.cli.arguments import Parsed, format_option, load_policy
 from extproc.policy.plan import Plan
 from extproc.server.address import parse
 from extproc.wiring.arguments import (
@@ -118,14 +118,7 @@ _FILE = click.Path(path_type=str)
 @click.option("--tls-ca", type=_FILE, metavar="FILE", help="Speak TLS to extproc, whose certificate this CA signed.")
 @click.option("--tls-cert", type=_FILE, metavar="FILE", help="Envoy's own certificate, for mutual TLS.")
 @click.option("--tls-key", type=_FILE, metavar="FILE", help="Its key.")
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["yaml", "json"]),
-    default="yaml",
-    show_default=True,
-    help="YAML has comments that say what each part is for.",
-)
+@format_option("yaml", "json", text="YAML has comments that say what each part is for.")
 def command(policy: Path, only: str, output: str, **options: Any) -> None:  # noqa: ANN401  click's
     """Print the Envoy configuration that a policy file needs.
 

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from extproc.cli import sampler_text
-from extproc.cli.arguments import Parsed, load_policy, stdout_console
+from extproc.cli.arguments import Parsed, format_option, load_policy, stdout_console
 from extproc.engine import explain as engine
 from extproc.engine.outcome import Reason
 from extproc.engine.wire import Mutation
@@ -53,14 +53,7 @@ _LIMIT = 20
 @click.option("--log", is_flag=True, help="Find requests in access logs, instead of explaining one.")
 @click.option("--policy", metavar="NAME", help="With --log: those that this policy decides; default is no policy's.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --log: requests at most.  [default: 20]")
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("text", "json", text="How to print it.")
 def command(
     file: Path,
     words: tuple[str, ...],

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from extproc.cli.arguments import load_policy, stdout_console
+from extproc.cli.arguments import format_option, load_policy, stdout_console
 from extproc.replay.lines import LogError, Logs
 from extproc.replay.progress import watched
 from extproc.replay.reading import Reading
@@ -23,14 +23,7 @@ from extproc.replay.simulation import Simulation
     metavar="OTHER",
     help="Another policy file: show what changes from it to POLICY.",
 )
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("text", "json", text="How to print it.")
 @click.pass_context
 def command(ctx: click.Context, policy: Path, logs: tuple[str, ...], against: Path | None, output: str) -> None:
     """Replay access logs through the engine and add up what POLICY makes of them.

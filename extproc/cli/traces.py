@@ -1,22 +1,17 @@
 """`extproc traces`: what became of the traces that were kept."""
 
 import asyncio
-import io
 import json
-import sys
 
 import click
-from rich.console import Console
 from yarl import URL
 
-from extproc.cli.arguments import Parsed
+from extproc.cli.arguments import Parsed, format_option, stdout_console
 from extproc.traces.printable import printable
 from extproc.traces.query import Query, as_tags, parse_since, parse_tag
 from extproc.traces.search import SearchError, search
 from extproc.traces.show import as_data, as_table
 from extproc.traces.trace import Trace
-
-_WIDTH_WITHOUT_TERMINAL = 240
 
 
 def _parse_url(text: str) -> URL:
@@ -58,14 +53,7 @@ def _parse_url(text: str) -> URL:
     metavar="URL",
     help="Jaeger's query API, with the prefix that it is served under.",
 )
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print them.",
-)
+@format_option("text", "json", text="How to print them.")
 def command(service: str, since: int, tags: tuple[tuple[str, str], ...], limit: int, jaeger: URL, output: str) -> None:
     """Ask Jaeger for the traces of a service, and show them, those that began last first.
 
@@ -105,11 +93,7 @@ def command(service: str, since: int, tags: tuple[tuple[str, str], ...], limit: 
 
 
 def _print(traces: tuple[Trace, ...], query: Query) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what the terminal's encoding cannot say
-    console = Console()
-    if not console.is_terminal:
-        console.width = _WIDTH_WITHOUT_TERMINAL
+    console = stdout_console()
     if traces:
         console.print(as_table(traces))
     count = "1 trace" if len(traces) == 1 else f"{len(traces)} traces"
