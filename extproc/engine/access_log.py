@@ -13,13 +13,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from extproc.engine import access_log_pb2 as pb
-from extproc.engine.flags import error_name
+from extproc.engine.flags import answered_error, error_name
 from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Reason
 from extproc.engine.span import Facts, Span, SpanContext, client_span, finished
 from extproc.engine.wire import NAMESPACE, RECORD, SPAN, UnreadableError, read_struct
 from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY, Policy
 
-_SERVER_ERROR = 500
 _ENDS = frozenset({pb.NOT_SET, pb.DOWNSTREAM_END})
 _METHODS = {number: name for name, number in pb.Method.items() if number}
 _REASONS = {reason.value: reason for reason in Reason}
@@ -141,6 +140,5 @@ def _seconds(common: pb.Common, name: str) -> float | None:
 
 def _error_type(status: int, flags: pb.ResponseFlags, details: str) -> str | None:
     bits = sum(1 << found.number - 1 for found, _ in flags.ListFields())
-    return error_name(bits, details) or (
-        None if status and status < _SERVER_ERROR else "5xx" if status else "stream_reset"
-    )
+    name = error_name(bits, details)
+    return answered_error(status, name) if status else name or "stream_reset"

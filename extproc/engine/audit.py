@@ -6,6 +6,7 @@ the policy file names as the user, redacted or hashed where that tag is.
 
 from typing import NamedTuple
 
+from extproc.engine.address import split_address
 from extproc.engine.enrich import Received, value_of
 from extproc.engine.outcome import Reason
 from extproc.engine.sample import Decision
@@ -99,7 +100,7 @@ class Audited:
             reason=decision.reason,
             sampled=decision.sampled,
             trace_id=trace.trace_id if trace is not None else None,
-            source_address=_without_port(self._client),
+            source_address=split_address(self._client)[0] if self._client is not None else None,
             error_type=error_type,
         )
 
@@ -107,11 +108,3 @@ class Audited:
         read = self._auditor.read_user
         value = read(received) if read is not None else None
         return None if value is None else str(value)[:MAX_VALUE_LENGTH]
-
-
-def _without_port(client: str | None) -> str | None:
-    """The address of `10.0.0.1:4711` and `[::1]:4711`; a Unix socket's name stays as it is."""
-    if client is None:
-        return None
-    host, colon, port = client.rpartition(":")
-    return host.removeprefix("[").removesuffix("]") if colon and port.isdigit() else client

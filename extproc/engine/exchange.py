@@ -9,6 +9,7 @@ from extproc.engine import wire
 from extproc.engine.audit import Audited, AuditRecord
 from extproc.engine.decide import Decider, Prepared, Trial, Verdict
 from extproc.engine.enrich import Received
+from extproc.engine.flags import answered_error
 from extproc.engine.order import LEGAL, START, State
 from extproc.engine.outcome import UNKNOWN_SERVICE, Outcome, Phase, Reason, StreamError
 from extproc.engine.request import Request, method_label
@@ -20,7 +21,6 @@ from extproc.engine.tracecontext import TraceContext, parse_traceparent
 from extproc.policy.plan import ANY_PATH, DEFAULT_POLICY, Plan
 
 _RESPONSE_HEADERS = b"\x1a"  # the first byte of a message with response headers
-_SERVER_ERROR = 500
 _STATUSES = {f"{status:03}": status for status in range(1000)}
 _SPAN_ENTRY = wire.tag_encoder(wire.SPAN)
 _new_outcome = tuple.__new__  # an Outcome without the call to its constructor
@@ -314,4 +314,4 @@ class Exchange:
 def _error_type(status: int, error: str | None, *, shutdown: bool) -> str | None:
     if not status:
         return "server_shutdown" if shutdown else "stream_reset"
-    return error or ("5xx" if status >= _SERVER_ERROR else None)
+    return answered_error(status, error)

@@ -6,12 +6,18 @@ _NAMES = (
     "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
 )  # fmt: skip
 _NO_ERRORS = frozenset({"DI", "RFCF"})  # an injected delay, a response from the cache
+_SERVER_ERROR = 500
 _RBAC_DENIAL = "rbac_access_denied"  # the RBAC filter has no flag; the rest of its details names the policy
 
 
 def error_name(flags: int, details: str) -> str | None:
     """The name of the first flag that stands for an error, else `rbac_access_denied` for such details, or None."""
     return error_flag(flags) or (_RBAC_DENIAL if details.startswith(_RBAC_DENIAL) else None)
+
+
+def answered_error(status: int, name: str | None) -> str | None:
+    """The error type of a request that was answered with `status`: what Envoy names it (see `error_name`), or `5xx`."""
+    return name or ("5xx" if status >= _SERVER_ERROR else None)
 
 
 def error_flag(flags: int) -> str | None:

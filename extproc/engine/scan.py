@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from extproc.engine.address import split_address
 from extproc.engine.flags import error_name
 
 TagValue = str | float
@@ -29,7 +30,6 @@ _ATTRIBUTES_ENTRY = b"\x0a" + bytes([len(ATTRIBUTES_KEY)]) + ATTRIBUTES_KEY.enco
 _ENTRY = rb"\x0a[\x80-\xff]{0,3}[\x00-\x7f]\x0a(%b)((?:\x1a[\x80-\xff]{0,3}[\x00-\x7f])?)([^\x0a]*)"
 _LONGEST_VALUE = 1 << 13
 _NUMBER = struct.Struct("<d")
-_PORT_DIGITS = 5
 _REMEMBERED = 1024  # different attributes, a few hundred bytes each
 _LONGEST = 28  # bits of a varint that are read
 
@@ -65,7 +65,7 @@ class Attributes:
         self.client = self.text("source.address") or None
         self.service = self.text("xds.cluster_name")
         self.service_key = service_key(self.service)
-        self.upstream_port = _port(self.text("upstream.address"))
+        self.upstream_port = split_address(self.text("upstream.address"))[1] or 0
         flags = values.get("response.flags")
         bits = int(flags) if isinstance(flags, float) and math.isfinite(flags) else 0
         self.error = error_name(bits, self.text("response.code_details"))
@@ -91,12 +91,6 @@ class Head(NamedTuple):
 
 
 _new_head = tuple.__new__  # a Head without the call to its constructor
-
-
-def _port(address: str) -> int:
-    """The port of an address, 0 where there is none."""
-    port = address.rpartition(":")[2]
-    return int(port) if len(port) <= _PORT_DIGITS and port.isascii() and port.isdigit() else 0
 
 
 def service_key(service: str) -> str:

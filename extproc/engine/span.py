@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
+from extproc.engine.address import split_address
 from extproc.engine.outcome import Outcome, Reason
 from extproc.engine.request import method_label
 from extproc.engine.sample import Decision
@@ -21,6 +22,7 @@ Attribute = str | int | float | bool
 _SERVER_ERROR = 500
 _CLIENT_ERROR = 400
 _LONGEST = 1024
+_INTEGERS = 2.0**53  # below it a float names one integer, and OTLP has room for it
 _OTHER = "_OTHER"
 _NONE = "-"
 _PROBABILITY = "sampling.probability"
@@ -243,15 +245,14 @@ def _address(side: str, text: str, *, host: bool = False) -> dict[str, Attribute
     """`side`.address and `side`.port of `10.0.0.1:4711`, `[::1]:4711` or, of a host, `example.com`."""
     if not text:
         return {}
-    name, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not port.isascii():
+    address, port = split_address(text)
+    if port is None:
         return {f"{side}.address": text[:_LONGEST]} if host or "/" in text else {}
-    address = name.removeprefix("[").removesuffix("]")[:_LONGEST]
-    return {f"{side}.address": address, f"{side}.port": int(port)}
+    return {f"{side}.address": address[:_LONGEST], f"{side}.port": port}
 
 
 def _attribute(name: str, value: TagValue) -> Attribute:
-    whole = isinstance(value, float) and value.is_integer() and name != _PROBABILITY
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < _INTEGERS and name != _PROBABILITY
     return int(value) if whole else value
 
 

@@ -87,6 +87,14 @@ def test_keep(path: str, status: int, seconds: float, reason: str | None) -> Non
         assert ("", f"GET {path.removesuffix('a')}**") == (found.trace_state, found.name)
 
 
+@pytest.mark.parametrize("host", ["a:" + "9" * 30, "a:" + "9" * 5000, "a:-1", "a:"])
+def test_a_port_that_cannot_be_is_part_of_the_name(host: str) -> None:
+    """A client's `Host` can't put a number on a span for which OTLP has no room."""
+    found = span("/", headers={":authority": host})
+    assert found is not None
+    assert (host[:1024], None) == (found.attributes["server.address"], found.attributes.get("server.port"))
+
+
 @pytest.mark.parametrize(("status", "error"), [(200, None), (404, None), (500, "500"), (503, "503")])
 def test_status(status: int, error: str | None) -> None:
     """A server span is an error from 500 on."""
