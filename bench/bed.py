@@ -129,7 +129,8 @@ def running(case: Case, ports: Shared) -> Iterator[Bed]:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        policy = folder / "policy.yaml"
+        policy = folder / "policy" / "policy.yaml"  # alone there: its folder is watched for changes
+        policy.parent.mkdir()
         policy.write_text(policy_text(case))
         listen = f"unix:{folder}/server.sock" if case.unix else f"127.0.0.1:{free_ports(case.workers)}"
         server = _server(stack, case, listen, policy, ports.sink) if case.server != Server.NONE else None
@@ -151,7 +152,7 @@ def _envoy(stack: ExitStack, folder: Path, config: str, admin: int) -> Program:
 
 def _server(stack: ExitStack, case: Case, listen: str, policy: Path, sink: int) -> Program:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink}", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
-    log = policy.parent / "server.log"
+    log = policy.parent.parent / "server.log"
     if case.server == Server.EXTPROC:
         admin = free_ports(1)
         command = [sys.executable, "-m", "extproc", "serve", f"--policy={policy}", f"--listen={listen}"]

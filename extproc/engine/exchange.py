@@ -57,6 +57,7 @@ class Exchange:
         audited: what there is for an audit record, None where the request's policy asks for none.
         spanned: its place in its trace, where a span of ours may have to be exported.
         trial: what a dry run would have done.
+        over: nothing that could still come is of use: the stream may end with the reply.
         answered_at: when request headers were answered, in the caller's seconds; the caller may move it to the moment
             when the answer was really sent.
     """
@@ -79,6 +80,7 @@ class Exchange:
         "client",
         "errors",
         "failure",
+        "over",
         "phase",
         "spanned",
         "trial",
@@ -105,6 +107,7 @@ class Exchange:
         self.client: str | None = None
         self.audited: Audited | None = None
         self.trial: Trial | None = None
+        self.over = False
 
     @property
     def begun(self) -> bool:
@@ -252,6 +255,7 @@ class Exchange:
                 return reply + wire.HEADERS_ONLY
             if prepared.reads_response:
                 return reply + wire.RESPONSE_HEADERS_ONLY if head.bodies.sent else reply
+            self.over = True
             return reply + wire.NOTHING_MORE if head.bodies.sent or decider.reads_responses else reply
         reply += wire.metadata(entries)
         return reply + wire.HEADERS_ONLY if head.bodies.sent else reply

@@ -4,22 +4,18 @@ Envoy opens one stream per worker of its own and keeps it open. Nothing is answe
 what breaks with a stream is lost: Envoy sends an entry once.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
-
-import grpc.aio
 
 from extproc.engine import access_log
 from extproc.engine.outcome import StreamError
 from extproc.engine.wire import UnreadableError
 from extproc.policy.plan import Policy
+from extproc.server.grpc_server import OK, Metadata, Stream
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 METHOD = f"/{SERVICE}/StreamAccessLogs"
-
-_EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
 class AccessLog:
@@ -33,34 +29,22 @@ class AccessLog:
     def __init__(self, recorder: Recorder, policies: Callable[[], Mapping[str, Policy]]) -> None:
         self._recorder = recorder
         self._policies = policies
-        self._streams: set[asyncio.Task[None] | None] = set()
-        self._ending = False
+        self._open: set[_LogStream] = set()
         self._log = RateLimitedLog()
 
-    async def stream(self, _request: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
+    def stream(self, _metadata: Metadata) -> Stream:
         """The handler of `METHOD`. Envoy is told the end only by us."""
-        task = asyncio.current_task()
-        self._streams.add(task)
-        try:
-            while not self._ending and (message := await context.read()) is not _EOF:
-                self._record(message)
-        except asyncio.CancelledError:
-            if not self._ending:
-                raise
-        except grpc.aio.BaseError as error:
-            raise asyncio.CancelledError from error
-        finally:
-            self._streams.discard(task)
-        return b""
+        stream = _LogStream(self.record, self._open.discard)
+        self._open.add(stream)
+        return stream
 
     def end(self) -> None:
         """End every stream with OK: Envoy opens another one, elsewhere."""
-        self._ending = True
-        for task in self._streams:
-            if task is not None:
-                task.cancel()
+        for stream in tuple(self._open):
+            stream.finish()
 
-    def _record(self, message: bytes) -> None:
+    def record(self, message: bytes) -> None:
+        """Record what one message tells of."""
         try:
             entries = access_log.read(message, self._policies())
         except UnreadableError:
@@ -80,3 +64,24 @@ class AccessLog:
     def _fault(self, kind: StreamError, event: str) -> None:
         self._recorder.stream_error(kind)
         self._log.report(kind, event)
+
+
+class _LogStream(Stream):
+    """A stream that is only listened to."""
+
+    __slots__ = ("_ended", "_record")
+
+    def __init__(self, record: "Callable[[bytes], None]", ended: "Callable[[_LogStream], None]") -> None:
+        super().__init__()
+        self._record = record
+        self._ended = ended
+
+    def received(self, message: bytes) -> None:
+        """Record what it tells of."""
+        self._record(message)
+        self.read()
+
+    def finish(self, message: bytes | None = b"", code: object = OK) -> None:
+        """End the stream with an empty answer."""
+        super().finish(message, code)
+        self._ended(self)

@@ -61,7 +61,7 @@ class Child:
 
     async def _swap(self, swap: Swap) -> Done | Failed:
         try:
-            await self._worker.swap(await runtime.beside_streams(swap.plan))
+            await self._worker.swap(await asyncio.to_thread(swap.plan))
         except Exception as error:  # noqa: BLE001  whatever an engine makes of a plan, the one that it has goes on
             return Failed(repr(error))
         return Done()

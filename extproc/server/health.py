@@ -1,41 +1,90 @@
 """The standard gRPC health service, which Envoy's health checks and Kubernetes' probes ask."""
 
-from typing import Any
+from collections.abc import Callable
 
-import grpc
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from extproc.server.grpc_server import NOT_FOUND, Metadata, Stream
 
 _SERVICE = "grpc.health.v1.Health"
-_Response = health_pb2.HealthCheckResponse
+_STATUS = HealthCheckResponse.ServingStatus
 
 
 class Health:
-    """Answers for the whole server ("") and for each service that it is made with."""
+    """Answers for the whole server ("") and for each service that it is made with: SERVING until it is told otherwise.
+
+    Like its streams it needs the server's lock.
+    """
 
     def __init__(self, *services: str) -> None:
         self._services = ("", *services)
-        self._servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
+        self._status = _STATUS.SERVING
+        self.watches: set[_Watch] = set()
 
-    async def serving(self) -> None:
-        """Answer SERVING from now on."""
-        for service in self._services:
-            await self._servicer.set(service, _Response.SERVING)
-
-    async def not_serving(self) -> None:
+    def not_serving(self) -> None:
         """Answer NOT_SERVING from now on, for good, and tell those who watch."""
-        await self._servicer.enter_graceful_shutdown()
+        self._status = _STATUS.NOT_SERVING
+        for watch in tuple(self.watches):
+            watch.tell()
 
-    def handlers(self) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+    def status(self, request: bytes) -> "HealthCheckResponse.ServingStatus.ValueType | None":
+        """Of the service that a request names, None if there is no such service."""
+        return self._status if HealthCheckRequest.FromString(request).service in self._services else None
+
+    def methods(self) -> dict[str, Callable[[Metadata], Stream]]:
         """The service's methods by their full names."""
         return {
-            f"/{_SERVICE}/Check": grpc.unary_unary_rpc_method_handler(
-                self._servicer.Check,
-                request_deserializer=health_pb2.HealthCheckRequest.FromString,
-                response_serializer=_Response.SerializeToString,
-            ),
-            f"/{_SERVICE}/Watch": grpc.unary_stream_rpc_method_handler(
-                self._servicer.Watch,
-                request_deserializer=health_pb2.HealthCheckRequest.FromString,
-                response_serializer=_Response.SerializeToString,
-            ),
+            f"/{_SERVICE}/Check": lambda _: _Check(self),
+            f"/{_SERVICE}/Watch": lambda _: _Watch(self),
         }
+
+
+class _Check(Stream):
+    """One question, one answer."""
+
+    __slots__ = ("_health",)
+
+    def __init__(self, health: Health) -> None:
+        super().__init__()
+        self._health = health
+
+    def received(self, message: bytes) -> None:
+        """Answer."""
+        status = self._health.status(message)
+        if status is None:
+            self.finish(code=NOT_FOUND)
+        else:
+            self.finish(HealthCheckResponse(status=status).SerializeToString())
+
+
+class _Watch(Stream):
+    """One question, an answer now and at each change."""
+
+    __slots__ = ("_health", "_request", "_sending", "_told")
+
+    def __init__(self, health: Health) -> None:
+        super().__init__()
+        self._health = health
+        self._request = b""
+        self._sending = False
+        self._told: int | None = None
+
+    def received(self, message: bytes) -> None:
+        """Answer, and stay."""
+        self._request = message
+        self._health.watches.add(self)
+        self.until_gone(lambda: self._health.watches.discard(self))
+        self.tell()
+
+    def tell(self) -> None:
+        """Say how things are, if that is new."""
+        status = self._health.status(self._request)
+        if status is None:
+            status = _STATUS.SERVICE_UNKNOWN
+        if status != self._told and not self._sending:
+            self._told, self._sending = status, True
+            self.send(HealthCheckResponse(status=status).SerializeToString(), self._sent)
+
+    def _sent(self) -> None:
+        self._sending = False
+        self.tell()

@@ -8,16 +8,16 @@ import stat
 from pathlib import Path
 
 import grpc
-import grpc.aio
 
 from extproc.server.address import Address
+from extproc.server.grpc_server import GrpcServer
 
 
 class ListenError(Exception):
     """An address that cannot be listened on; the message names it."""
 
 
-def bind(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
+def bind(server: GrpcServer, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
     """Bind `server` to `address` and return the address with its real port.
 
     A Unix socket file that nobody listens on any more is removed first.
@@ -27,10 +27,9 @@ def bind(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCred
     """
     if address.path:
         _claim(address.path)
-    try:
-        port = _add_port(server, address.grpc_target(), credentials)
-    except RuntimeError as error:
-        raise ListenError(f"cannot listen on {address}: {_why(address)}") from error
+    port = server.listen(address.grpc_target(), credentials)
+    if not port:
+        raise ListenError(f"cannot listen on {address}: {_why(address)}")
     return address if address.path else dataclasses.replace(address, port=port)
 
 
@@ -38,12 +37,6 @@ def release(address: Address) -> None:
     """Remove a Unix socket's file, which a worker that was killed leaves behind."""
     if address.path:
         Path(address.path).unlink(missing_ok=True)
-
-
-def _add_port(server: grpc.aio.Server, target: str, credentials: grpc.ServerCredentials | None) -> int:
-    if credentials is None:
-        return server.add_insecure_port(target)
-    return server.add_secure_port(target, credentials)
 
 
 def _claim(path: str) -> None:

@@ -18,7 +18,6 @@ from extproc.policy.load import load
 from extproc.policy.plan import Plan
 from extproc.policy.problems import PolicyError
 from extproc.server.logs import get_logger
-from extproc.server.runtime import beside_streams
 from extproc.server.shares import StoreError
 from extproc.telemetry.audit import AuditError
 from extproc.telemetry.instruments import POLICY_RELOADS
@@ -93,7 +92,7 @@ class PolicyFile:
         async with self._reloading:
             self._digest = await asyncio.to_thread(_digest, self.path)
             try:
-                plan = await beside_streams(load, self.path)
+                plan = await asyncio.to_thread(load, self.path)
                 await self._apply(plan)
             except PolicyError as error:
                 self._reject(tuple(map(str, error.problems)))

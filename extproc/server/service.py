@@ -1,24 +1,18 @@
 """The ext_proc service: one gRPC stream per HTTP request, message bytes in and reply bytes out.
 
-This is the hot path: it knows no protobuf class and awaits nothing but Envoy. `python -m bench` shows what a request
-costs, `bench/micro/` the pieces.
+This is the hot path: it knows no protobuf class and waits for nothing. `python -m bench` shows what a request costs,
+`bench/micro/` the pieces.
 """
 
-import asyncio
 import math
 import traceback
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, time, time_ns
-from typing import Any
-
-import grpc
-import grpc.aio
 
 from extproc.engine.exchange import Engine, Exchange
 from extproc.engine.outcome import Outcome, StreamError
 from extproc.server import timings
+from extproc.server.grpc_server import OK, Ended, Metadata, Stream
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
 
@@ -26,7 +20,6 @@ SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD = f"/{SERVICE}/Process"
 
 _LOGGED_FRAMES = 6
-_EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
 class Service:
@@ -34,6 +27,8 @@ class Service:
 
     Envoy's half-close, its reset and a vanished connection are all the normal end of a stream. Whatever goes wrong
     on our side, the stream ends with OK: Envoy then lets the HTTP request go on without us.
+
+    Its methods need the lock of the server whose streams these are.
     """
 
     def __init__(self, engine: Engine, recorder: Recorder) -> None:
@@ -43,90 +38,67 @@ class Service:
         """Streams ever begun: a drain watches it for new ones."""
         self.logged_at = -math.inf
         """When the last stream began that the access log will tell of, on the clock of time.perf_counter."""
-        self._recorder = recorder
-        self._open: dict[asyncio.Task[Any] | None, Exchange] = {}
+        self.recorder = recorder
+        self._open: set[ProcessStream] = set()
         self._connections = 0
-        self._idle = asyncio.Event()
         self._ending = False
         self._log = RateLimitedLog()
 
-    async def wait_idle(self, timeout_seconds: float) -> None:
-        """Wait until no stream is in flight, or the time is over."""
-        if self._open:
-            self._idle.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+    @property
+    def idle(self) -> bool:
+        """Whether no stream is in flight."""
+        return not self._open
 
     def end_streams(self) -> None:
         """End every stream in flight, and any that still begins, with OK."""
         self._ending = True
-        for task in self._open:
-            if task is not None:
-                task.cancel()
+        for stream in tuple(self._open):
+            stream.finish()
 
     def count_connections(self) -> None:
         """Record how many downstream connections have a request in flight."""
-        clients = [exchange.client for exchange in self._open.values() if exchange.begun]
+        exchanges = [stream.exchange for stream in self._open]
+        clients = [exchange.client for exchange in exchanges if exchange.begun]
         connections = len({client for client in clients if client is not None}) + clients.count(None)
-        self._recorder.connections(connections - self._connections)
+        self.recorder.connections(connections - self._connections)
         self._connections = connections
 
-    async def process(self, _request: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+    def process(self, metadata: Metadata) -> Stream:
         """The handler of `METHOD`."""
         self.started += 1
         if self._ending:
-            return
-        task = asyncio.current_task()
-        traceparent, logged = _metadata(context.invocation_metadata() or ())
-        exchange = self._open[task] = self.engine.begin(traceparent, logged=logged)
+            return Ended()
+        traceparent, logged = _trace(metadata)
         if logged:
             self.logged_at = perf_counter()
-        read, write, receive = context.read, context.write, exchange.receive
-        measured = self._recorder.message
-        try:
-            while (message := await read()) is not _EOF:
-                received = perf_counter()
-                reply = receive(message, received)
-                answered = perf_counter()
-                measured(exchange.phase, answered - received)
-                if exchange.answered_at == received:  # these were the request headers
-                    exchange.answered_at = answered
-                await write(reply)
-        except asyncio.CancelledError:
-            if not self._ending:
-                raise  # Envoy has reset the stream, so there is no one to send a status to
-        except grpc.aio.BaseError as error:
-            raise asyncio.CancelledError from error  # the same, noticed while reading or writing
-        except Exception as error:  # noqa: BLE001  a bug of ours must not fail the request
-            self._count(StreamError.INTERNAL, error)
-        finally:
-            del self._open[task]
-            self._record(exchange)
+        stream = ProcessStream(self, traceparent, logged=logged)
+        self._open.add(stream)
+        return stream
 
-    def _record(self, exchange: Exchange) -> None:
+    def end(self, stream: "ProcessStream") -> None:
         """Record a stream that is over."""
-        if not self._open:
-            self._idle.set()
+        self._open.discard(stream)
+        exchange = stream.exchange
         outcome = exchange.finish(perf_counter(), shutdown=self._ending)
         if outcome is not None:
-            self._recorder.request(outcome)
+            self.recorder.request(outcome)
             if exchange.spanned is not None and (span := exchange.span(outcome, time_ns())) is not None:
-                self._recorder.span(span)
+                self.recorder.span(span)
         if exchange.trial is not None:
-            self._recorder.dry_run(exchange.trial.policy, sampled=exchange.trial.sampled)
+            self.recorder.dry_run(exchange.trial.policy, sampled=exchange.trial.sampled)
         if exchange.audited is not None:
             self._audit(exchange, outcome)
         for kind in exchange.errors:
-            self._count(kind, exchange.failure)
+            self.count(kind, exchange.failure)
 
     def _audit(self, exchange: Exchange, outcome: Outcome | None) -> None:
         record = exchange.audit(outcome, time(), shutdown=self._ending)
         if record is not None:
-            self._recorder.audit(record)
+            self.recorder.audit(record)
 
-    def _count(self, kind: StreamError, failure: Exception | None) -> None:
+    def count(self, kind: StreamError, failure: Exception | None) -> None:
         """Count an error and log where it came from, but not its message, which may quote what a client sent."""
-        self._recorder.stream_error(kind)
+        self.recorder.stream_error(kind)
         if failure is None:
             self._log.report(kind, "stream error")
             return
@@ -135,7 +107,42 @@ class Service:
         self._log.report(kind, "stream error", exception=type(failure).__name__, where=where)
 
 
-def _metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str | None, bool]:
+class ProcessStream(Stream):
+    """One request's stream."""
+
+    __slots__ = ("_service", "exchange")
+
+    def __init__(self, service: Service, traceparent: str | None, *, logged: bool) -> None:
+        super().__init__()
+        self._service = service
+        self.exchange = service.engine.begin(traceparent, logged=logged)
+
+    def received(self, message: bytes) -> None:
+        """Answer one message."""
+        exchange, service = self.exchange, self._service
+        try:
+            received = perf_counter()
+            reply = exchange.receive(message, received)
+            answered = perf_counter()
+            service.recorder.message(exchange.phase, answered - received)
+        except Exception as error:  # noqa: BLE001  a bug of ours must not fail the request
+            service.count(StreamError.INTERNAL, error)
+            self.finish()
+            return
+        if exchange.answered_at == received:  # these were the request headers
+            exchange.answered_at = answered
+        if exchange.over:
+            self.finish(reply)
+        else:
+            self.reply(reply)
+
+    def finish(self, message: bytes | None = None, code: object = OK) -> None:
+        """End the stream, whoever wants it, and record its request."""
+        super().finish(message, code)
+        self._service.end(self)
+
+
+def _trace(metadata: Metadata) -> tuple[str | None, bool]:
     """The trace that Envoy is in, and whether its access log will record the request."""
     traceparent, logged = None, False
     for key, value in metadata:

@@ -10,6 +10,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -65,15 +66,22 @@ class Shares:
         states: Has the portions.
         recorder: Counts what the store did not answer.
         plan: The Plan in force.
+        lock: Of those who use the states and the recorder.
         clock: Monotonic, in seconds.
     """
 
     def __init__(
-        self, states: States, recorder: Recorder, plan: Callable[[], Plan], clock: Callable[[], float] = monotonic
+        self,
+        states: States,
+        recorder: Recorder,
+        plan: Callable[[], Plan],
+        lock: Lock,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._states = states
         self._recorder = recorder
         self._plan = plan
+        self._lock = lock
         self._clock = clock
         self._member = uuid4().hex
         self._client: Redis | None = None
@@ -91,7 +99,8 @@ class Shares:
     async def refresh(self) -> None:
         """Ask the store once; whatever goes wrong, every policy has a portion afterwards."""
         plan = self._plan()
-        asking = dict(self._asking(plan))
+        with self._lock:
+            asking = dict(self._asking(plan))
         if plan.share.store != self._url:
             await self.close()
             self._url = plan.share.store
@@ -101,13 +110,15 @@ class Shares:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 sums = await self._ask(self._url, asking)
         except Exception as error:  # noqa: BLE001  the store is somebody else's, and so are its failures
-            for portion in asking.values():
-                portion.release()
-            self._recorder.store_error()
+            with self._lock:
+                for portion in asking.values():
+                    portion.release()
+                self._recorder.store_error()
             self._log.report("store", "the store of share did not answer", exception=type(error).__name__)
             return
-        for (policy, portion), demand in zip(asking.items(), sums, strict=True):
-            portion.hold(min(1.0, self._demand[policy] / demand) if demand > 0 else portion.fallback)
+        with self._lock:
+            for (policy, portion), demand in zip(asking.items(), sums, strict=True):
+                portion.hold(min(1.0, self._demand[policy] / demand) if demand > 0 else portion.fallback)
 
     async def close(self) -> None:
         """Leave the store: the others take over what was ours once we have been silent."""

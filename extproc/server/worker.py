@@ -1,14 +1,9 @@
-"""A worker: one gRPC server with its engine and its recorder, on one event loop."""
+"""A worker: one gRPC server, whose thread has an engine and a recorder, and the event loop that looks after them."""
 
 import asyncio
 import dataclasses
 import math
-from collections.abc import Mapping
 from time import perf_counter, time
-from typing import Any
-
-import grpc
-import grpc.aio
 
 from extproc.engine.exchange import Engine
 from extproc.engine.states import States
@@ -17,9 +12,9 @@ from extproc.server import access_log, service
 from extproc.server.access_log import AccessLog
 from extproc.server.address import Address
 from extproc.server.cpu import CpuMeter
+from extproc.server.grpc_server import GrpcServer
 from extproc.server.health import Health
 from extproc.server.listen import bind
-from extproc.server.runtime import beside_streams
 from extproc.server.service import Service
 from extproc.server.shares import Shares
 from extproc.server.timings import FLUSH_SECONDS
@@ -64,11 +59,16 @@ class Worker:
         self._swapping = asyncio.Lock()
         self._service = Service(Engine(plan, self._states, time()), self._recorder)
         self._next_end = _next_end(plan)
-        self._shares = Shares(self._states, self._recorder, lambda: self._plan)
         self._upkeep: tuple[asyncio.Task[None], ...] = ()
         self._access_log = AccessLog(self._recorder, lambda: self._service.engine.decider.policies)
         self._health = Health(service.SERVICE)
-        self._server = grpc.aio.server(handlers=(_Methods(self._handlers()),), options=_OPTIONS)
+        methods = {
+            service.METHOD: self._service.process,
+            access_log.METHOD: self._access_log.stream,
+            **self._health.methods(),
+        }
+        self._server = GrpcServer(methods, _OPTIONS)
+        self._shares = Shares(self._states, self._recorder, lambda: self._plan, self._server.lock)
 
     async def start(self) -> tuple[Address, ...]:
         """Listen, and return the addresses with their real ports.
@@ -79,21 +79,22 @@ class Worker:
         """
         credentials = server_credentials(self._settings.tls) if self._settings.tls else None
         addresses = tuple(bind(self._server, address, credentials) for address in self._settings.addresses)
-        await self._health.serving()
-        await self._server.start()
+        self._server.start()
         upkeep = self._end_policies(), self._read_cpu(), self._shares.run()
         self._upkeep = tuple(asyncio.create_task(work) for work in upkeep)
         return addresses
 
     async def swap(self, plan: Plan) -> None:
-        """Serve new requests by `plan`. The engine is built beside the loop, so that streams go on meanwhile."""
+        """Serve new requests by `plan`. Its engine is built in a thread of its own, so that streams go on meanwhile."""
         async with self._swapping:
             await self._serve(plan)
 
     async def _serve(self, plan: Plan) -> None:
-        self._service.engine = await beside_streams(Engine, plan, self._states, time())
+        engine = await asyncio.to_thread(Engine, plan, self._states, time())
         self._plan, self._next_end = plan, _next_end(plan)
-        self._states.keep({policy.name for policy in (*plan.policies, plan.default)})
+        with self._server.lock:
+            self._service.engine = engine
+            self._states.keep({policy.name for policy in (*plan.policies, plan.default)})
 
     async def _end_policies(self) -> None:
         """Serve without a policy once its `until` has come."""
@@ -105,10 +106,11 @@ class Worker:
 
     def collect(self) -> Delta:
         """What was recorded since the last call."""
-        self._service.count_connections()
-        for policy, count in self._states.boosts().items():
-            self._recorder.boosts(policy, count)
-        return self._recorder.collect()
+        with self._server.lock:
+            self._service.count_connections()
+            for policy, count in self._states.boosts().items():
+                self._recorder.boosts(policy, count)
+            return self._recorder.collect()
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop without failing a request, within `grace_seconds`.
@@ -124,16 +126,17 @@ class Worker:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
         reserve = min(0.5, grace_seconds / 10)
-        await self._health.not_serving()
+        with self._server.lock:
+            self._health.not_serving()
         await self._until_quiet(deadline - grace_seconds / 2)
         await self._until_logged(deadline - reserve)
-        stopping = asyncio.create_task(self._server.stop(max(0.0, deadline - loop.time())))
-        await self._service.wait_idle(deadline - reserve - loop.time())
-        self._access_log.end()
-        self._service.end_streams()
+        self._server.shut_down()
+        await self._until_idle(deadline - reserve)
+        with self._server.lock:
+            self._access_log.end()
+            self._service.end_streams()
         # What is still open now is only those who watch our health.
-        await self._server.stop(reserve / 2)
-        await stopping
+        await asyncio.to_thread(self._server.join, reserve / 2)
 
     async def _read_cpu(self) -> None:
         """Tell samplers how busy the processor is, once a second, where one wants to know."""
@@ -141,7 +144,8 @@ class Worker:
         while True:
             await asyncio.sleep(_CPU_SECONDS)
             if _reads_cpu(self._plan) and (usage := await asyncio.to_thread(meter.read)) is not None:
-                self._states.cpu.add(usage)
+                with self._server.lock:
+                    self._states.cpu.add(usage)
 
     async def _until_quiet(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
@@ -151,17 +155,17 @@ class Worker:
             if self._service.started != started:
                 started, since = self._service.started, loop.time()
 
+    async def _until_idle(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        while loop.time() < deadline:
+            if self._service.idle:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+
     async def _until_logged(self, deadline: float) -> None:
         """Wait for what Envoy's access log has yet to tell of the last requests; it may open a stream only for that."""
         late = self._service.logged_at + FLUSH_SECONDS + _LATE_SECONDS - perf_counter()
         await asyncio.sleep(max(0.0, min(late, deadline - asyncio.get_running_loop().time())))
-
-    def _handlers(self) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
-        return {
-            service.METHOD: grpc.stream_stream_rpc_method_handler(self._service.process),
-            access_log.METHOD: grpc.stream_unary_rpc_method_handler(self._access_log.stream),
-            **self._health.handlers(),
-        }
 
 
 def _next_end(plan: Plan) -> float:
@@ -174,13 +178,3 @@ def _next_end(plan: Plan) -> float:
 def _reads_cpu(plan: Plan) -> bool:
     samplers = (policy.sampler for policy in (plan.default, *plan.policies))
     return any(sampler.adaptive is not None and sampler.adaptive.cpu is not None for sampler in samplers)
-
-
-class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Finds every method in one look-up."""
-
-    def __init__(self, handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
-        self._handlers = handlers
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        return self._handlers.get(handler_call_details.method)

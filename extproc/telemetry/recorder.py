@@ -1,6 +1,6 @@
-"""Outcomes to counters and histograms, on the event loop of one worker.
+"""Outcomes to counters and histograms, for one worker.
 
-No locks: everything here runs on one thread, and no method awaits. `bench/micro/` measures what a request costs.
+No locks of its own: one thread at a time, no method waits. `bench/micro/` measures what a request costs.
 """
 
 from bisect import bisect_left

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from extproc.engine.exchange import Engine
 from extproc.engine.states import Portion, States
@@ -68,7 +69,7 @@ class Replica:
         self.states = States()
         self.recorder = Recorder()
         self._engine = Engine(plan, self.states)
-        self.sharing = Shares(self.states, self.recorder, lambda: plan, lambda: self.now)
+        self.sharing = Shares(self.states, self.recorder, lambda: plan, Lock(), lambda: self.now)
 
     @property
     def share(self) -> float:

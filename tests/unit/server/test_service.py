@@ -1,29 +1,31 @@
-"""The stream handler alone, with a scripted gRPC context."""
+"""The service behind a real gRPC server in this process, spoken to as Envoy does."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+import grpc
 import grpc.aio
 import pytest
 
 from extproc.engine.exchange import Engine, Exchange
 from extproc.engine.outcome import Outcome, Phase, Reason, StreamError
 from extproc.policy.load import load_text
+from extproc.server import service as service_module
+from extproc.server.grpc_server import GrpcServer
 from extproc.server.service import Service
+from extproc.server.timings import ACCESS_LOG, KEY
 from extproc.telemetry.recorder import Recorder
 from helpers import request_headers, response_headers
+from streams import Call, Channel, finish, open_stream, say
 
 ENGINE = Engine(load_text(b"tracing: {}", "policy.yaml", {}))
-EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
-
-
-def request(client: str) -> bytes:
-    """Request headers of a downstream connection."""
-    return request_headers({":method": "GET", ":path": "/"}, {"source.address": client})
-
-
 RESPONSE = response_headers({":status": "200"})
+
+
+def request(client: str | None) -> bytes:
+    """Request headers of a downstream connection."""
+    return request_headers({":method": "GET", ":path": "/"}, {"source.address": client} if client else None)
 
 
 class Spy(Recorder):
@@ -54,86 +56,97 @@ class Spy(Recorder):
         self.changes.append(change)
 
 
-class Context:
-    """Plays Envoy: what `read` returns or raises, one after the other; an Event is waited for first."""
+class Bed:
+    """A service that is served, a channel to it, and what it recorded."""
 
-    def __init__(self, script: Iterable[object], *, write_error: BaseException | None = None) -> None:
-        self._script = iter(script)
-        self._write_error = write_error
-        self.replies: list[bytes] = []
+    def __init__(self, engine: Engine = ENGINE) -> None:
+        self.spy = Spy()
+        self.service = Service(engine, self.spy)
+        self.server = GrpcServer({service_module.METHOD: self.service.process}, ())
+        self.channel: Channel = None
 
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        """What Envoy sends along."""
-        return (("user-agent", "test"), ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Bed"]:
+        """Serve, and in the end wait for every stream to be over."""
+        port = self.server.listen("127.0.0.1:0", None)
+        self.server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as self.channel:
+            yield self
+            await self.until(lambda: self.service.idle)
+        self.server.shut_down()
+        await asyncio.to_thread(self.server.join, 5)
 
-    async def read(self) -> object:
-        """The next step of the script."""
-        step = next(self._script)
-        if isinstance(step, asyncio.Event):
-            await step.wait()
-            step = next(self._script)
-        if isinstance(step, BaseException):
-            raise step
-        return step
+    async def open(self, *messages: bytes, traceparent: str | None = None) -> Call:
+        """A stream whose messages are answered."""
+        call = open_stream(self.channel, traceparent)
+        for message in messages:
+            await say(call, message)
+        return call
 
-    async def write(self, reply: bytes) -> None:
-        """Take a reply."""
-        if self._write_error is not None:
-            raise self._write_error
-        self.replies.append(reply)
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for what the server's thread will do."""
+        async with asyncio.timeout(10):
+            while not holds():  # noqa: ASYNC110  the other thread has no event to wait for
+                await asyncio.sleep(0.005)
 
-
-def run(service: Service, context: Any) -> None:  # noqa: ANN401  stands in for gRPC's
-    """One stream."""
-    asyncio.run(service.process(None, context))
+    def count_connections(self) -> None:
+        """As the worker does."""
+        with self.server.lock:
+            self.service.count_connections()
 
 
 def test_end_of_stream_finishes_the_exchange() -> None:
     """Each message is answered, and when Envoy half-closes there is one outcome."""
-    spy, context = Spy(), Context([request("a:1"), RESPONSE, EOF])
-    run(Service(ENGINE, spy), context)
-    assert 2 == len(context.replies)
-    assert [Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS] == spy.phases
-    assert [200] == [outcome.status_code for outcome in spy.outcomes]
-    assert 0 == sum(spy.changes)
+
+    async def check() -> None:
+        async with Bed().running() as bed:
+            assert grpc.StatusCode.OK == await finish(await bed.open(request("a:1"), RESPONSE))
+            assert [Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS] == bed.spy.phases
+            assert [200] == [outcome.status_code for outcome in bed.spy.outcomes]
+
+    asyncio.run(check())
 
 
-@pytest.mark.parametrize("end", [asyncio.CancelledError(), grpc.aio.UsageError()])
-def test_reset_is_a_normal_end(end: BaseException) -> None:
-    """A reset, noticed by gRPC or by us, leaves gRPC a cancelled handler and us an outcome."""
-    spy = Spy()
-    with pytest.raises(asyncio.CancelledError):
-        run(Service(ENGINE, spy), Context([request("a:1"), end]))
-    assert ["stream_reset"] == [outcome.error_type for outcome in spy.outcomes]
-    assert [] == spy.errors
+def test_reset_is_a_normal_end() -> None:
+    """It leaves an outcome and no error."""
 
+    async def check() -> None:
+        async with Bed().running() as bed:
+            (await bed.open(request("a:1"))).cancel()
+            await bed.until(lambda: bed.service.idle)
+            assert ["stream_reset"] == [outcome.error_type for outcome in bed.spy.outcomes]
+            assert [] == bed.spy.errors
 
-def test_message_is_counted_when_the_reset_overtakes_the_write() -> None:
-    """Envoy resets the stream as soon as it has the last reply, which may be before our write returns."""
-    spy = Spy()
-    with pytest.raises(asyncio.CancelledError):
-        run(Service(ENGINE, spy), Context([request("a:1")], write_error=asyncio.CancelledError()))
-    assert [Phase.REQUEST_HEADERS] == spy.phases
-    assert 1 == len(spy.outcomes)
+    asyncio.run(check())
 
 
 def test_stream_without_a_message_leaves_nothing() -> None:
     """A stream that ends before its first message is no request."""
-    spy = Spy()
-    run(Service(ENGINE, spy), Context([EOF]))
-    assert ([], [], 0) == (spy.outcomes, spy.phases, sum(spy.changes))
+
+    async def check() -> None:
+        async with Bed().running() as bed:
+            assert grpc.StatusCode.OK == await finish(await bed.open())
+            bed.count_connections()
+            assert ([], [], 0) == (bed.spy.outcomes, bed.spy.phases, sum(bed.spy.changes))
+
+    asyncio.run(check())
 
 
 def test_bug_of_ours_ends_the_stream_with_ok(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever is raised counts as `internal`, and the handler returns as if all were well."""
+    """Whatever is raised counts as `internal`, and Envoy is told that all is well."""
     monkeypatch.setattr(Exchange, "receive", lambda *_: int("what a client sent"))
-    spy = Spy()
-    service = Service(ENGINE, spy)
-    for _ in range(3):
-        run(service, Context([request("a:1")]))
-    assert [StreamError.INTERNAL] * 3 == spy.errors
+
+    async def check() -> None:
+        async with Bed().running() as bed:
+            for _ in range(3):
+                call = await bed.open()
+                await call.write(request("a:1"))
+                assert grpc.StatusCode.OK == await call.code()
+            assert [StreamError.INTERNAL] * 3 == bed.spy.errors
+
+    asyncio.run(check())
     logged = capsys.readouterr().out
     assert 1 == logged.count("stream error")
     assert "ValueError" in logged
@@ -142,68 +155,75 @@ def test_bug_of_ours_ends_the_stream_with_ok(
 
 def test_connection_counts_once_while_any_request_of_it_is_in_flight() -> None:
     """Two requests of one client, one of another, one of nobody known."""
-    spy = Spy()
-    service = Service(ENGINE, spy)
 
-    async def overlap() -> None:
-        release = asyncio.Event()
-        anonymous = request_headers({":method": "GET", ":path": "/"})
-        first = [request("a:1"), request("a:1"), request("b:2"), anonymous]
-        contexts: list[Any] = [Context([message, release, EOF]) for message in first]
-        streams = [asyncio.create_task(service.process(None, context)) for context in contexts]
-        await asyncio.sleep(0)
-        service.count_connections()
-        assert 3 == sum(spy.changes)
-        release.set()
-        await asyncio.gather(*streams)
-        service.count_connections()
+    async def check() -> None:
+        async with Bed().running() as bed:
+            calls = [await bed.open(request(client)) for client in ("a:1", "a:1", "b:2", None)]
+            bed.count_connections()
+            assert 3 == sum(bed.spy.changes)
+            for call in calls:
+                await finish(call)
+            bed.count_connections()
+            assert 0 == sum(bed.spy.changes)
 
-    asyncio.run(overlap())
-    assert 0 == sum(spy.changes)
+    asyncio.run(check())
 
 
 def test_a_stream_with_an_error_is_an_outcome_too() -> None:
     """Request headers that come twice are an error, counted once, of a request that counts once."""
-    spy = Spy()
-    context: Any = Context([request("a:1"), request("a:1"), EOF])
-    run(Service(ENGINE, spy), context)
-    assert (1, [StreamError.PROTOCOL]) == (len(spy.outcomes), spy.errors)
+
+    async def check() -> None:
+        async with Bed().running() as bed:
+            await finish(await bed.open(request("a:1"), request("a:1")))
+            assert (1, [StreamError.PROTOCOL]) == (len(bed.spy.outcomes), bed.spy.errors)
+
+    asyncio.run(check())
 
 
 def test_streams_can_be_ended_with_ok() -> None:
-    """At the end of a drain a stream that waits for Envoy returns, its outcome says why, and no new one is begun."""
-    spy = Spy()
-    service = Service(ENGINE, spy)
+    """At the end of a drain a stream that waits for Envoy ends, its outcome says why, and no new one is begun."""
 
-    async def drain() -> None:
-        never: Any = Context([request("a:1"), asyncio.Event()])
-        stream = asyncio.create_task(service.process(None, never))
-        await asyncio.sleep(0)
-        await service.wait_idle(0.01)
-        service.end_streams()
-        await stream
-        await service.wait_idle(10)
-        await service.process(None, never)
+    async def check() -> None:
+        async with Bed().running() as bed:
+            waiting = await bed.open(request("a:1"))
+            assert not bed.service.idle
+            with bed.server.lock:
+                bed.service.end_streams()
+            assert grpc.StatusCode.OK == await waiting.code()
+            assert bed.service.idle
+            late = await bed.open()
+            assert grpc.StatusCode.OK == await late.code()
+            assert ["server_shutdown"] == [outcome.error_type for outcome in bed.spy.outcomes]
 
-    asyncio.run(drain())
-    assert ["server_shutdown"] == [outcome.error_type for outcome in spy.outcomes]
+    asyncio.run(check())
 
 
 def test_running_exchange_keeps_its_engine() -> None:
     """A swap is for exchanges that begin after it."""
-    spy = Spy()
-    service = Service(ENGINE, spy)
 
-    async def swap() -> None:
-        release = asyncio.Event()
-        context: Any = Context([request("a:1"), release, RESPONSE, EOF])
-        stream = asyncio.create_task(service.process(None, context))
-        await asyncio.sleep(0)
-        service.engine = Engine(load_text(b"tracing: {enabled: false}", "policy.yaml", {}))
-        release.set()
-        await stream
-        new: Any = Context([request("a:1"), EOF])
-        await service.process(None, new)
+    async def check() -> None:
+        async with Bed().running() as bed:
+            call = await bed.open(request("a:1"))
+            bed.service.engine = Engine(load_text(b"tracing: {enabled: false}", "policy.yaml", {}))
+            await say(call, RESPONSE)
+            await finish(call)
+            await finish(await bed.open(request("a:1")))
+            assert [Reason.DEFAULT, Reason.DISABLED] == [outcome.reason for outcome in bed.spy.outcomes]
 
-    asyncio.run(swap())
-    assert [Reason.DEFAULT, Reason.DISABLED] == [outcome.reason for outcome in spy.outcomes]
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(("policy", "over"), [("{}", True), ("{match: {path: /}, audit: true}", False)])
+def test_stream_ends_with_its_last_reply(policy: str, over: bool) -> None:  # noqa: FBT001  a row
+    """Where the access log tells the rest, no stream waits for Envoy to end it; an audit record wants a status."""
+
+    async def check() -> None:
+        engine = Engine(load_text(f"tracing: {{audit: {{file: a}}, policies: [{policy}]}}".encode(), "policy.yaml", {}))
+        async with Bed(engine).running() as bed:
+            call = bed.channel.stream_stream(service_module.METHOD)(metadata=((KEY, ACCESS_LOG),))
+            assert "request_headers" == (await say(call, request("a:1"))).phase
+            assert over == bed.service.idle
+            assert grpc.StatusCode.OK == (await call.code() if over else await finish(call))
+            assert [] == bed.spy.outcomes
+
+    asyncio.run(check())

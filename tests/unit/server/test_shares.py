@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from threading import Lock
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_without_an_answer_there_is_the_fallback(answers: bool) -> None:  # noqa
                 silent.close()
             plan = plan_of(f", store: 'redis://127.0.0.1:{port}/0'")
             states, recorder = States(share=0.5), Recorder()
-            sharing = Shares(states, recorder, lambda: plan)
+            sharing = Shares(states, recorder, lambda: plan, Lock())
             engine = Engine(plan, states)
             portion = states.of("limited", Portion)
             portion.hold(0.75)
@@ -65,7 +66,7 @@ def test_a_portion_is_held_over_a_reload() -> None:
     Engine(plan, states)
     assert 0.75 == portion.share
 
-    asyncio.run(Shares(states, Recorder(), lambda: plan_of("")).refresh())
+    asyncio.run(Shares(states, Recorder(), lambda: plan_of(""), Lock()).refresh())
     assert 0.25 == portion.share
 
 

@@ -1,0 +1,216 @@
+"""gRPC itself: a server in this process, and gRPC's own client."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from extproc.server.grpc_server import GrpcServer, Metadata, Stream
+from extproc.server.health import Health
+from streams import Call, Channel
+
+ECHO = "/test.Echo/Talk"
+STATUS = HealthCheckResponse.ServingStatus
+
+
+class Echo(Stream):
+    """Answers each message with itself; some have a meaning."""
+
+    __slots__ = ("metadata",)
+
+    def __init__(self, metadata: Metadata) -> None:
+        super().__init__()
+        self.metadata = metadata
+
+    def received(self, message: bytes) -> None:
+        """Answer."""
+        match message:
+            case b"bug":
+                int("what a client sent")
+            case b"last":
+                self.finish(b"bye")
+            case b"quiet":
+                self.read()
+            case b"metadata":
+                self.reply(dict(self.metadata)["key"].encode())  # type: ignore[union-attr]  # no -bin key is sent
+            case _:
+                self.reply(message)
+
+
+@asynccontextmanager
+async def serving(health: Health | None = None) -> AsyncIterator[tuple[GrpcServer, Channel]]:
+    """A server and a channel to it."""
+    methods = {ECHO: Echo, **(health or Health()).methods()}
+    server = GrpcServer(methods, ())
+    port = server.listen("127.0.0.1:0", None)
+    server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield server, channel
+    server.shut_down()
+    await asyncio.to_thread(server.join, 5)
+
+
+def talk(channel: Channel) -> Call:
+    """A call."""
+    return channel.stream_stream(ECHO)(metadata=(("key", "value"),))
+
+
+async def ask(call: Call, message: bytes) -> bytes:
+    """One message and its answer."""
+    async with asyncio.timeout(10):
+        await call.write(message)
+        answer: bytes = await call.read()
+        return answer
+
+
+def test_a_call_from_its_metadata_to_its_end() -> None:
+    """Messages are answered in turn, or not at all, until the client half-closes."""
+
+    async def check() -> None:
+        async with serving() as (_, channel):
+            call = talk(channel)
+            assert b"value" == await ask(call, b"metadata")
+            await call.write(b"quiet")
+            assert b"again" == await ask(call, b"again")
+            assert b"" == await ask(call, b"")
+            await call.done_writing()
+            assert grpc.StatusCode.OK == await call.code()
+
+    asyncio.run(check())
+
+
+def test_the_server_may_end_a_call() -> None:
+    """With a last message; what the client sends afterwards is nobody's."""
+
+    async def check() -> None:
+        async with serving() as (_, channel):
+            call = talk(channel)
+            assert b"bye" == await ask(call, b"last")
+            assert grpc.StatusCode.OK == await call.code()
+            assert b"on" == await ask(talk(channel), b"on")
+
+    asyncio.run(check())
+
+
+def test_a_bug_costs_one_call(capsys: pytest.CaptureFixture[str]) -> None:
+    """The client is not left waiting, the others go on, and the log does not quote what was sent."""
+
+    async def check() -> None:
+        async with serving() as (_, channel):
+            other, call = talk(channel), talk(channel)
+            assert b"1" == await ask(other, b"1")
+            await call.write(b"bug")
+            async with asyncio.timeout(10):
+                assert grpc.StatusCode.OK != await call.code()
+            assert b"2" == await ask(other, b"2")
+
+    asyncio.run(check())
+    logged = capsys.readouterr().out
+    assert "ValueError" in logged
+    assert "what a client sent" not in logged
+
+
+def test_an_unknown_method_is_said_to_be_one() -> None:
+    """The code is gRPC's own."""
+
+    async def check() -> None:
+        async with serving() as (_, channel):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary("/test.Echo/Nothing")(b"")
+            assert grpc.StatusCode.UNIMPLEMENTED == caught.value.code()
+
+    asyncio.run(check())
+
+
+def test_calls_that_outlive_the_server_are_cancelled() -> None:
+    """`join` waits as long as it is told, then ends them."""
+
+    async def check() -> None:
+        async with serving() as (server, channel):
+            call = talk(channel)
+            await ask(call, b"1")
+            server.shut_down()
+            assert b"2" == await ask(call, b"2")
+            await asyncio.to_thread(server.join, 0.1)
+            async with asyncio.timeout(10):
+                assert grpc.StatusCode.OK != await call.code()
+
+    asyncio.run(check())
+
+
+def test_a_taken_port_is_said_to_be_one() -> None:
+    """Port 0 stands for failure."""
+    first, second = (GrpcServer({}, (("grpc.so_reuseport", 0),)) for _ in range(2))
+    port = first.listen("127.0.0.1:0", None)
+    assert port
+    assert 0 == second.listen(f"127.0.0.1:{port}", None)
+
+
+def test_calls_leave_nothing_behind() -> None:
+    """However they end: half-closed, reset, ended by us."""
+    rounds, each = 4, 300
+
+    async def end(channel: Channel, number: int) -> None:
+        call = talk(channel)
+        match number % 3:
+            case 0:
+                await ask(call, b"1")
+                await call.done_writing()
+                await call.code()
+            case 1:
+                await ask(call, b"1")
+                call.cancel()
+            case _:
+                await ask(call, b"last")
+
+    async def check() -> None:
+        objects = []
+        async with serving() as (_, channel):
+            for _ in range(rounds):
+                for start in range(0, each, 50):
+                    await asyncio.gather(*(end(channel, start + number) for number in range(50)))
+                await asyncio.sleep(0.3)
+                gc.collect()
+                objects.append(sum(isinstance(found, Stream) for found in gc.get_objects()))
+        assert [0] * rounds == objects
+
+    asyncio.run(check())
+
+
+def test_watching_health() -> None:
+    """Who watches hears how it is and each change; one that has gone is forgotten; an unknown service is said to be."""
+
+    async def watch(channel: Channel, service: str) -> Call:
+        method = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=HealthCheckRequest.SerializeToString,
+            response_deserializer=HealthCheckResponse.FromString,
+        )
+        return method(HealthCheckRequest(service=service))
+
+    async def check() -> None:
+        health = Health("known")
+        async with serving(health) as (server, channel):
+            calls = [await watch(channel, service) for service in ("", "known", "unknown")]
+            first = [(await call.read()).status for call in calls]
+            assert [STATUS.SERVING, STATUS.SERVING, STATUS.SERVICE_UNKNOWN] == first
+            calls[0].cancel()
+            async with asyncio.timeout(10):
+                while len(health.watches) > 2:  # noqa: ASYNC110  the other thread has no event to wait for
+                    await asyncio.sleep(0.005)
+            with server.lock:
+                health.not_serving()
+            assert STATUS.NOT_SERVING == (await calls[1].read()).status
+            with server.lock:
+                health.not_serving()
+            late = await watch(channel, "")
+            assert STATUS.NOT_SERVING == (await late.read()).status
+            for call in (calls[1], calls[2]):
+                call.cancel()
+
+    asyncio.run(check())
