@@ -10,8 +10,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import report, tools
-from bench.cases import CASES
+from bench import flame, report, tools
+from bench.cases import CASES, MAIN
 from bench.processes import BenchError
 from bench.results import Results
 from bench.run import run
@@ -68,7 +68,7 @@ def main(  # noqa: PLR0913, PLR0917  click hands over every option as an argumen
         return
     chosen: dict[str, Any] = {"memory_requests": memory_requests, "rate": rate}
     if rounds:
-        chosen |= {"rounds": rounds, "pairs": rounds, "growth_rounds": rounds}
+        chosen |= {"rounds": rounds, "overhead_rounds": rounds, "growth_rounds": rounds}
     settings = replace(SHORT if short else Settings(), **{name: value for name, value in chosen.items() if value})
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends what was started, too
     wanted = _wanted(suites(settings), only, cases)
@@ -97,6 +97,23 @@ def write(results: Path) -> None:
             report.update(HERE.parent / "README.md", Results.read(results))
     except BenchError as error:
         raise click.ClickException(str(error)) from None
+
+
+@main.command("flame")
+@click.option("--case", type=click.Choice([*CASES]), default=MAIN, show_default=True, help="Whose server to look into.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=HERE.parent / "docs" / "flame.svg",
+    help="The picture.  [default: docs/flame.svg]",
+)
+def look(case: str, output: Path) -> None:
+    """Draw where the time of the server goes at full load. py-spy needs leave to look into processes: try sudo."""
+    try:
+        microseconds = flame.write(case, output)
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{microseconds:.0f} µs of CPU per request, drawn in {output}", err=True)
 
 
 def _flags(context: click.Context) -> str:

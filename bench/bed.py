@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench import gateway, tools
-from bench.cases import Case, Plain, Server, policy_text
+from bench.cases import ECHOES, Case, Plain, Server, policy_text
 from bench.load import Load, send
 from bench.processes import BenchError, Program, answers, envoy, free_ports, get, listens, started
 
@@ -69,7 +69,7 @@ class Bed:
             raise BenchError("Envoy has not called the server for each request")
         if self._broken():
             raise BenchError(f"Envoy counts something of {', '.join(_BROKEN)}")
-        if self.case.server not in {Server.NONE, Server.ECHO}:
+        if self.case.server not in {Server.NONE, *ECHOES}:
             _check_decisions(traces, self.case.ratio)
         if self.case.plain == Plain.NATIVE and self._counter("http.http.tracing.random_sampling") not in range(
             1, _CHECKS
@@ -175,6 +175,8 @@ def _other(case: Case, listen: str) -> list[str | Path]:
             return [sys.executable, "-m", "bench.peers.grpclib_server", *job]
         case Server.SYNC:
             return [sys.executable, "-m", "bench.peers.sync_server", *job]
+        case Server.OWN_ECHO:
+            return [sys.executable, "-m", "bench.own_echo_server", listen]
         case _:
             return [sys.executable, "-m", "bench.echo_server", listen]
 

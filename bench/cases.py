@@ -11,9 +11,13 @@ class Server(StrEnum):
     NONE = "none"
     EXTPROC = "extproc"
     ECHO = "echo"
+    OWN_ECHO = "own echo"
     GO = "go"
     GRPCLIB = "grpclib"
     SYNC = "sync"
+
+
+ECHOES = {Server.ECHO, Server.OWN_ECHO}
 
 
 class Plain(StrEnum):
@@ -53,7 +57,7 @@ class Case:
 
     def wanted_tags(self) -> dict[str, str]:
         """What Envoy has to know of the request that is checked."""
-        if self.server == Server.ECHO or (self.server == Server.NONE and self.plain != Plain.LUA):
+        if self.server in ECHOES or (self.server == Server.NONE and self.plain != Plain.LUA):
             return {}
         given = (
             {"user_id": "user-17", "mesh": "envoy"} if self.tags is None else {"tag_0": "first"} if self.tags else {}
@@ -64,6 +68,8 @@ class Case:
 
 BASELINE = "none"
 MAIN = "extproc"
+CHEAPEST = "extproc-log-unix"
+OWN_ECHO = "echo-extproc"
 CASES = {
     BASELINE: Case("no filter"),
     "lua": Case("Envoy's Lua filter sets the tags, nothing else", plain=Plain.LUA),
@@ -75,7 +81,7 @@ CASES = {
     ),
     "extproc-unix": Case("by Unix socket", Server.EXTPROC, unix=True, floor="echo-python-unix"),
     "extproc-log": Case("timed by the access log", Server.EXTPROC, timings="access-log", floor="echo-python-log"),
-    "extproc-log-unix": Case(
+    CHEAPEST: Case(
         "timed by the access log, by Unix socket",
         Server.EXTPROC,
         timings="access-log",
@@ -95,6 +101,7 @@ CASES = {
     "echo-python-unix": Case("the echo, wired as extproc-unix", Server.ECHO, unix=True),
     "echo-python-log": Case("the echo, wired as extproc-log", Server.ECHO, timings="access-log"),
     "echo-python-log-unix": Case("the echo, wired as extproc-log-unix", Server.ECHO, timings="access-log", unix=True),
+    OWN_ECHO: Case("extproc's own gRPC server that answers without looking, wired as extproc", Server.OWN_ECHO),
     "peer-go": Case("the same job in Go: grpc-go, go-control-plane", Server.GO, floor="echo-python"),
     "peer-grpclib": Case("the same job in Python: envoy-data-plane, grpclib", Server.GRPCLIB, floor="echo-python"),
     "peer-grpc-sync": Case("the same job in Python: grpc's threaded server", Server.SYNC, floor="echo-python"),

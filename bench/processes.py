@@ -36,6 +36,24 @@ class Program:
         self._process = process
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return int(self._process.pid)
+
+    def end(self) -> None:
+        """Wait for it to end by itself.
+
+        Raises:
+            BenchError: it failed, or took too long.
+        """
+        try:
+            code = self._process.wait(READY_SECONDS)
+        except psutil.TimeoutExpired:
+            code = None
+        if code != 0:
+            raise BenchError(f"{self._process.args[0]}: exit code {code}\n{self._story()}")
+
     def cpu_seconds(self) -> float:
         """What its threads and those of its children have run so far, in the kernel's nanoseconds."""
         threads = [thread for each in self._family() for thread in Path(f"/proc/{each.pid}/task").iterdir()]

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench import plots
-from bench.cases import BASELINE, CASES, MAIN
+from bench.cases import BASELINE, CASES, CHEAPEST, MAIN, OWN_ECHO
 from bench.figures import Figures, added, cpu, figure, latency, middle, over, spread
 from bench.processes import BenchError
 from bench.results import Results
-from bench.suites import COMPARISON, FULL, MEMORY, OVERHEAD, RATE, SINGLE, Settings, suites
+from bench.suites import COMPARISON, FULL, MEMORY, OVERHEAD, PAIRS, RATE, SINGLE, Settings, suites
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 _README = (
@@ -16,8 +16,9 @@ _README = (
     "lua",
     "native",
     MAIN,
-    "extproc-log-unix",
+    CHEAPEST,
     "echo-python",
+    OWN_ECHO,
     "peer-go",
     "peer-grpclib",
     "peer-grpc-sync",
@@ -159,24 +160,22 @@ def _comparison(found: Figures, drawn: Sequence[str]) -> Iterator[str]:
 
 
 def _overhead(found: Figures) -> Iterator[str]:
-    floor = CASES[MAIN].floor
-    if not found.against(MAIN, floor, RATE, over(cpu)):
+    pairs = [pair for pair in PAIRS if found.against(*pair, RATE, over(cpu))]
+    if not pairs:
         return
-    yield f"## `{MAIN}` over `{floor}`: the server's CPU per request\n"
+    yield "## The server's CPU per request over that of a bare echo\n"
     yield _table(
         ("", "at the constant rate", "at full load"),
         [
             (
-                "ratio",
-                *(spread(found.against(MAIN, floor, phase, over(figure("server_us"))), 3) for phase in (RATE, FULL)),
-            ),
-            *(
-                (
-                    f"`{name}`, µs",
-                    *(spread(found.values(name, phase, figure("server_us")), 0) for phase in (RATE, FULL)),
-                )
-                for name in (floor, MAIN)
-            ),
+                f"`{name}` / `{floor}`",
+                *(spread(found.against(name, floor, phase, over(figure("server_us"))), 2) for phase in (RATE, FULL)),
+            )
+            for name, floor in pairs
+        ]
+        + [
+            (f"`{name}`, µs", *(spread(found.values(name, phase, figure("server_us")), 0) for phase in (RATE, FULL)))
+            for name in found.points
         ],
     )
 

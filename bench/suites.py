@@ -1,9 +1,10 @@
 """What is measured with what: each suite is a set of cases that take turns, round after round."""
 
+import itertools
 import os
 from dataclasses import dataclass, replace
 
-from bench.cases import CASES, MAIN, Case
+from bench.cases import CASES, CHEAPEST, MAIN, OWN_ECHO, Case
 from bench.load import Load
 
 
@@ -13,12 +14,12 @@ class Settings:
 
     Attributes:
         rounds: Rounds of the comparison.
-        pairs: Rounds of `overhead`, which has two cases only.
+        overhead_rounds: Rounds of `overhead`.
         growth_rounds: Rounds of each growth curve.
         seconds: Of one measurement in the comparison.
         warm_up_seconds: Of each phase of each case before the first round.
         growth_seconds: Of one measurement anywhere else.
-        pair_rate: Requests a second of `overhead`, whose servers are both quick.
+        overhead_rate: Requests a second of `overhead`, whose servers are all quick.
         rate: Requests a second, well below what the slowest case can do.
         single_rate: The same on one connection.
         connections: Of the full load, where each sends its next request when it has its answer.
@@ -27,12 +28,12 @@ class Settings:
     """
 
     rounds: int = 5
-    pairs: int = 10
+    overhead_rounds: int = 6
     growth_rounds: int = 3
     seconds: float = 2.5
     warm_up_seconds: float = 1.0
     growth_seconds: float = 2.0
-    pair_rate: float = 400
+    overhead_rate: float = 400
     rate: float = 150
     single_rate: float = 50
     connections: int = 32
@@ -42,7 +43,7 @@ class Settings:
 
 SHORT = Settings(
     rounds=1,
-    pairs=1,
+    overhead_rounds=1,
     growth_rounds=1,
     seconds=0.4,
     warm_up_seconds=0.1,
@@ -81,6 +82,8 @@ class Suite:
     whole: bool = False
 
 
+PAIRS = (CHEAPEST, CASES[CHEAPEST].floor), (MAIN, CASES[MAIN].floor), (MAIN, OWN_ECHO)
+"""Cases of `overhead`, and the echoes that they are divided by."""
 RATE, SINGLE, FULL = "rate", "single", "full"
 COMPARISON, OVERHEAD, MEMORY = "comparison", "overhead", "memory"
 
@@ -90,9 +93,9 @@ def suites(settings: Settings) -> dict[str, Suite]:
     steady = Load(rate=settings.rate)
     full = Load(connections=settings.connections)
     phases = {RATE: steady, SINGLE: Load(rate=settings.single_rate, connections=1), FULL: full}
-    pair = {
-        name: Point(CASES[name], {RATE: Load(rate=settings.pair_rate), FULL: full})
-        for name in (CASES[MAIN].floor, MAIN)
+    paired = {
+        name: Point(CASES[name], {RATE: Load(rate=settings.overhead_rate), FULL: full})
+        for name in dict.fromkeys(itertools.chain.from_iterable(PAIRS))
     }
     compared = {name: Point(case, phases) for name, case in CASES.items()}
     main, both = CASES[MAIN], {RATE: steady, FULL: full}
@@ -107,7 +110,7 @@ def suites(settings: Settings) -> dict[str, Suite]:
 
     return {
         COMPARISON: Suite("every case beside the others", compared, settings.rounds, settings.seconds),
-        OVERHEAD: Suite("the server's CPU over a bare echo's", pair, settings.pairs, settings.seconds),
+        OVERHEAD: Suite("the server's CPU over a bare echo's", paired, settings.overhead_rounds, settings.seconds),
         "policies": curve(
             "policies",
             {
