@@ -126,15 +126,16 @@ class TargetAdaptive:
         state.update_at = now + self._interval
         if not math.isfinite(elapsed):
             return
-        for key, cell in tuple(state.cells.items()):
+        cells = state.cells  # an engine that is being built with another key replaces them
+        for key, cell in tuple(cells.items()):
             rate = cell.seen / elapsed
             cell.rate = rate if cell.rate is None else _NEW * rate + (1 - _NEW) * cell.rate
             if cell.seen:
                 cell.seen_at = now
             elif now - cell.seen_at > _MINUTE:
-                del state.cells[key]
-        left, count = self._rate * self._portion.share, len(state.cells)
-        for cell in sorted(state.cells.values(), key=lambda cell: cell.rate or 0.0):
+                del cells[key]
+        left, count = self._rate * self._portion.share, len(cells)
+        for cell in sorted(cells.values(), key=lambda cell: cell.rate or 0.0):
             share, rate = left / count, cell.rate or 0.0
             self._set(cell, share / rate if rate > share else self._max, share)
             left -= min(share, rate)

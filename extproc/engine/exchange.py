@@ -255,7 +255,7 @@ class Exchange:
                 return reply + wire.HEADERS_ONLY
             if prepared.reads_response:
                 return reply + wire.RESPONSE_HEADERS_ONLY if head.bodies.sent else reply
-            self.over = True
+            self.over = not (head.bodies.request_echoed or head.bodies.response_echoed)
             return reply + wire.NOTHING_MORE if head.bodies.sent or decider.reads_responses else reply
         reply += wire.metadata(entries)
         return reply + wire.HEADERS_ONLY if head.bodies.sent else reply

@@ -162,7 +162,8 @@ class States:
 
     def boosts(self) -> dict[str, int]:
         """How many boosts have begun since this was last asked, by the policy's name."""
-        begun = {key[0]: state for key, state in self._states.items() if isinstance(state, BoostState) and state.begun}
+        states = tuple(self._states.items())  # an engine that is being built may add to them
+        begun = {key[0]: state for key, state in states if isinstance(state, BoostState) and state.begun}
         counts = {policy: state.begun for policy, state in begun.items()}
         for state in begun.values():
             state.begun = 0

@@ -50,6 +50,9 @@ class AccessLog:
         except UnreadableError:
             self._fault(StreamError.UNREADABLE, "access log message")
             return
+        except Exception as error:  # noqa: BLE001  a bug of ours must not end the log
+            self._fault(StreamError.INTERNAL, "access log message", exception=type(error).__name__)
+            return
         for outcome in entries.outcomes:
             self._recorder.request(outcome)
         for span in entries.spans:
@@ -61,9 +64,9 @@ class AccessLog:
                 "give the filter what `extproc envoy --timings access-log` prints, or take the access log away",
             )
 
-    def _fault(self, kind: StreamError, event: str) -> None:
+    def _fault(self, kind: StreamError, event: str, **fields: str) -> None:
         self._recorder.stream_error(kind)
-        self._log.report(kind, event)
+        self._log.report(kind, event, **fields)
 
 
 class _LogStream(Stream):

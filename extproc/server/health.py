@@ -27,9 +27,9 @@ class Health:
         for watch in tuple(self.watches):
             watch.tell()
 
-    def status(self, request: bytes) -> "HealthCheckResponse.ServingStatus.ValueType | None":
-        """Of the service that a request names, None if there is no such service."""
-        return self._status if HealthCheckRequest.FromString(request).service in self._services else None
+    def status(self, service: str) -> "HealthCheckResponse.ServingStatus.ValueType | None":
+        """Of a service, None if there is no such service."""
+        return self._status if service in self._services else None
 
     def methods(self) -> dict[str, Callable[[Metadata], Stream]]:
         """The service's methods by their full names."""
@@ -50,7 +50,7 @@ class _Check(Stream):
 
     def received(self, message: bytes) -> None:
         """Answer."""
-        status = self._health.status(message)
+        status = self._health.status(HealthCheckRequest.FromString(message).service)
         if status is None:
             self.finish(code=NOT_FOUND)
         else:
@@ -60,25 +60,25 @@ class _Check(Stream):
 class _Watch(Stream):
     """One question, an answer now and at each change."""
 
-    __slots__ = ("_health", "_request", "_sending", "_told")
+    __slots__ = ("_health", "_sending", "_service", "_told")
 
     def __init__(self, health: Health) -> None:
         super().__init__()
         self._health = health
-        self._request = b""
+        self._service = ""
         self._sending = False
         self._told: int | None = None
 
     def received(self, message: bytes) -> None:
         """Answer, and stay."""
-        self._request = message
+        self._service = HealthCheckRequest.FromString(message).service
         self._health.watches.add(self)
         self.until_gone(lambda: self._health.watches.discard(self))
         self.tell()
 
     def tell(self) -> None:
         """Say how things are, if that is new."""
-        status = self._health.status(self._request)
+        status = self._health.status(self._service)
         if status is None:
             status = _STATUS.SERVICE_UNKNOWN
         if status != self._told and not self._sending:

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -62,7 +63,8 @@ class RateLimitedLog:
             self._held[kind] = self._held.get(kind, 0) + 1
             return
         self._last[kind] = now
-        get_logger().warning(event, kind=kind, held_back=self._held.pop(kind, 0), **fields)
+        with suppress(OSError):  # a disk that is full must not cost more than the line
+            get_logger().warning(event, kind=kind, held_back=self._held.pop(kind, 0), **fields)
 
 
 def _renderers() -> list[Processor]:

@@ -78,7 +78,12 @@ class Service:
     def end(self, stream: "ProcessStream") -> None:
         """Record a stream that is over."""
         self._open.discard(stream)
-        exchange = stream.exchange
+        try:
+            self._record(stream.exchange)
+        except Exception as error:  # noqa: BLE001  a bug of ours must not keep other streams from their end
+            self.count(StreamError.INTERNAL, error)
+
+    def _record(self, exchange: Exchange) -> None:
         outcome = exchange.finish(perf_counter(), shutdown=self._ending)
         if outcome is not None:
             self.recorder.request(outcome)
@@ -126,8 +131,8 @@ class ProcessStream(Stream):
             answered = perf_counter()
             service.recorder.message(exchange.phase, answered - received)
         except Exception as error:  # noqa: BLE001  a bug of ours must not fail the request
-            service.count(StreamError.INTERNAL, error)
             self.finish()
+            service.count(StreamError.INTERNAL, error)
             return
         if exchange.answered_at == received:  # these were the request headers
             exchange.answered_at = answered

@@ -150,6 +150,9 @@ def test_full_duplex_bodies_are_given_back(direction: str) -> None:
     first = request_headers({":path": "/"}, request_body="FULL_DUPLEX_STREAMED", response_body="FULL_DUPLEX_STREAMED")
     reply = read_reply(run(first).receive(piece(f"{direction}_body", b"some", end_of_stream=True), 2.0))
     assert (f"{direction}_body", b"some") == (reply.phase, reply.echoed)
+    logged = Engine(PLAN).begin(None, logged=True)
+    logged.receive(first, 0.0)
+    assert not logged.over  # what Envoy has already sent would be lost
 
 
 def test_mode_override_only_where_bodies_are_sent() -> None:

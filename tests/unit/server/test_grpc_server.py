@@ -2,30 +2,39 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
 import grpc.aio
 import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs lack it
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from extproc.server.grpc_server import GrpcServer, Metadata, Stream
+from extproc.server.grpc_server import OK, GrpcServer, Metadata, Stream
 from extproc.server.health import Health
 from streams import Call, Channel
 
 ECHO = "/test.Echo/Talk"
 STATUS = HealthCheckResponse.ServingStatus
+RUNNING: set[Stream] = set()
 
 
 class Echo(Stream):
-    """Answers each message with itself; some have a meaning."""
+    """Answers each message with itself; some have a meaning. Held until it is finished, as streams of ours are."""
 
     __slots__ = ("metadata",)
 
     def __init__(self, metadata: Metadata) -> None:
         super().__init__()
         self.metadata = metadata
+        RUNNING.add(self)
+
+    def finish(self, message: bytes | None = None, code: object = OK) -> None:
+        """End the call."""
+        super().finish(message, code)
+        RUNNING.discard(self)
 
     def received(self, message: bytes) -> None:
         """Answer."""
@@ -106,7 +115,7 @@ def test_a_bug_costs_one_call(capsys: pytest.CaptureFixture[str]) -> None:
             assert b"1" == await ask(other, b"1")
             await call.write(b"bug")
             async with asyncio.timeout(10):
-                assert grpc.StatusCode.OK != await call.code()
+                assert grpc.StatusCode.INTERNAL == await call.code()
             assert b"2" == await ask(other, b"2")
 
     asyncio.run(check())
@@ -136,9 +145,47 @@ def test_calls_that_outlive_the_server_are_cancelled() -> None:
             await ask(call, b"1")
             server.shut_down()
             assert b"2" == await ask(call, b"2")
+            assert RUNNING
             await asyncio.to_thread(server.join, 0.1)
+            assert not RUNNING
             async with asyncio.timeout(10):
                 assert grpc.StatusCode.OK != await call.code()
+
+    asyncio.run(check())
+
+
+def test_a_call_that_has_come_is_served_by_a_server_that_shuts_down() -> None:
+    """It was taken before, so it is answered."""
+
+    async def check() -> None:
+        for _ in range(10):
+            async with serving() as (server, channel):
+                assert b"0" == await ask(talk(channel), b"0")
+                call = talk(channel)
+                with server.lock:  # both wait for it: the thread with the call in its hands, and the one to shut down
+                    shutting = asyncio.create_task(asyncio.to_thread(server.shut_down))
+                    await asyncio.sleep(0.02)
+                    asking = asyncio.create_task(ask(call, b"1"))
+                    await asyncio.sleep(0.02)
+                await shutting
+                assert b"1" == await asking
+
+    asyncio.run(check())
+
+
+def test_a_connection_that_is_lost_ends_its_calls() -> None:
+    """Also where it was the last one of a server that shuts down, which then has nothing to wait for."""
+
+    async def check() -> None:
+        async with serving() as (server, channel):
+            for call in [talk(channel) for _ in range(20)]:
+                await ask(call, b"1")
+            server.shut_down()
+            await channel.close()
+            began = time.monotonic()
+            await asyncio.to_thread(server.join, 10)
+            assert time.monotonic() - began < 5
+            assert not RUNNING
 
     asyncio.run(check())
 
@@ -155,9 +202,13 @@ def test_calls_leave_nothing_behind() -> None:
     """However they end: half-closed, reset, ended by us."""
     rounds, each = 4, 300
 
+    def left() -> int:
+        gc.collect()
+        return sum(isinstance(found, Stream | cygrpc.Call) for found in gc.get_objects())
+
     async def end(channel: Channel, number: int) -> None:
         call = talk(channel)
-        match number % 3:
+        match number % 4:
             case 0:
                 await ask(call, b"1")
                 await call.done_writing()
@@ -165,19 +216,23 @@ def test_calls_leave_nothing_behind() -> None:
             case 1:
                 await ask(call, b"1")
                 call.cancel()
-            case _:
+            case 2:
                 await ask(call, b"last")
+            case _:
+                await ask(call, b"1")
+                await call.write(b"bug")
+                await call.code()
 
     async def check() -> None:
         objects = []
         async with serving() as (_, channel):
+            before = left()
             for _ in range(rounds):
                 for start in range(0, each, 50):
                     await asyncio.gather(*(end(channel, start + number) for number in range(50)))
                 await asyncio.sleep(0.3)
-                gc.collect()
-                objects.append(sum(isinstance(found, Stream) for found in gc.get_objects()))
-        assert [0] * rounds == objects
+                objects.append(left())
+        assert [before] * rounds == objects
 
     asyncio.run(check())
 
@@ -210,7 +265,30 @@ def test_watching_health() -> None:
                 health.not_serving()
             late = await watch(channel, "")
             assert STATUS.NOT_SERVING == (await late.read()).status
+            with pytest.raises(TimeoutError):  # nothing is new to them
+                async with asyncio.timeout(0.1):
+                    await asyncio.wait({asyncio.ensure_future(call.read()) for call in (*calls[1:], late)})
             for call in (calls[1], calls[2]):
                 call.cancel()
 
     asyncio.run(check())
+
+
+def test_health_is_not_asked_in_garbage() -> None:
+    """It costs the call that it came in, and nobody hears of it later."""
+
+    async def check() -> None:
+        health = Health()
+        async with serving(health) as (server, channel):
+            for method in (channel.unary_unary("/grpc.health.v1.Health/Check"), watch_of(channel)):
+                assert grpc.StatusCode.INTERNAL == await method(b"\xff").code()
+            with server.lock:
+                health.not_serving()
+            assert not health.watches
+
+    asyncio.run(check())
+
+
+def watch_of(channel: Channel) -> Call:
+    """Watch, in bytes."""
+    return channel.unary_stream("/grpc.health.v1.Health/Watch")

@@ -153,6 +153,21 @@ def test_bug_of_ours_ends_the_stream_with_ok(
     assert "what a client sent" not in logged
 
 
+def test_bug_at_the_end_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams that are ended together end, each of them."""
+    monkeypatch.setattr(Exchange, "finish", lambda *_, **__: int("x"))
+
+    async def check() -> None:
+        async with Bed().running() as bed:
+            calls = [await bed.open(request("a:1")) for _ in range(3)]
+            with bed.server.lock:
+                bed.service.end_streams()
+            assert [grpc.StatusCode.OK] * 3 == [await call.code() for call in calls]
+            assert [StreamError.INTERNAL] * 3 == bed.spy.errors
+
+    asyncio.run(check())
+
+
 def test_connection_counts_once_while_any_request_of_it_is_in_flight() -> None:
     """Two requests of one client, one of another, one of nobody known."""
 
@@ -222,8 +237,11 @@ def test_stream_ends_with_its_last_reply(policy: str, over: bool) -> None:  # no
         async with Bed(engine).running() as bed:
             call = bed.channel.stream_stream(service_module.METHOD)(metadata=((KEY, ACCESS_LOG),))
             assert "request_headers" == (await say(call, request("a:1"))).phase
-            assert over == bed.service.idle
-            assert grpc.StatusCode.OK == (await call.code() if over else await finish(call))
+            if not over:
+                assert not bed.service.idle
+                await call.done_writing()
+            assert grpc.StatusCode.OK == await call.code()
+            await bed.until(lambda: bed.service.idle)
             assert [] == bed.spy.outcomes
 
     asyncio.run(check())
