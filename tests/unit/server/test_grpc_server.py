@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -122,6 +125,29 @@ def test_a_bug_costs_one_call(capsys: pytest.CaptureFixture[str]) -> None:
     logged = capsys.readouterr().out
     assert "ValueError" in logged
     assert "what a client sent" not in logged
+
+
+DEAF = """
+import grpc, extproc.server
+from extproc.server.grpc_server import GrpcServer, Stream
+
+class Fatal(Stream):
+    def received(self, message):
+        raise SystemExit
+
+server = GrpcServer({"/test.Echo/Talk": lambda _: Fatal()}, ())
+port = server.listen("127.0.0.1:0", None)
+server.start()
+grpc.insecure_channel(f"127.0.0.1:{port}").unary_unary("/test.Echo/Talk")(b"", timeout=20)
+"""
+
+
+def test_a_server_that_cannot_go_on_takes_its_process_along() -> None:
+    """Nobody would notice a thread that is gone; a process that is gone is started again."""
+    command = [sys.executable, "-c", DEAF]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603  our own
+    assert os.EX_SOFTWARE == done.returncode, done.stderr
+    assert "gRPC server" in done.stdout
 
 
 def test_an_unknown_method_is_said_to_be_one() -> None:
