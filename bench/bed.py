@@ -151,7 +151,11 @@ def _envoy(stack: ExitStack, folder: Path, config: str, admin: int) -> Program:
 
 
 def _server(stack: ExitStack, case: Case, listen: str, policy: Path, sink: int) -> Program:
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink}", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink}",
+        "OTEL_EXPORTER_OTLP_INSECURE": "true",
+        "OTEL_METRIC_EXPORT_INTERVAL": str(case.export_seconds * 1000),
+    }
     log = policy.parent.parent / "server.log"
     if case.server == Server.EXTPROC:
         admin = free_ports(1)

@@ -41,6 +41,7 @@ class Case:
         unix: Envoy and the server talk by a Unix socket, not by TCP.
         floor: The case that shows what its transport alone costs.
         tags: How many tags, or None for the two of every comparison.
+        export_seconds: How often metrics are exported.
     """
 
     about: str
@@ -53,6 +54,7 @@ class Case:
     policies: int = 50
     tags: int | None = None
     ratio: float = 0.1
+    export_seconds: int = 60
     floor: str = ""
 
     def wanted_tags(self) -> dict[str, str]:

@@ -135,7 +135,8 @@ def suites(settings: Settings) -> dict[str, Suite]:
 
 
 def _memory(settings: Settings, case: Case) -> Suite:
-    """Requests in equal steps, of which warming up takes the first."""
+    """Requests in equal steps, of which warming up takes the first. Exports come as often as in a far longer run."""
+    case = replace(case, export_seconds=5)
     same = Load(connections=settings.connections, requests=settings.memory_requests // (MEMORY_STEPS + 1))
     points = {
         "1,000 paths": Point(case, {FULL: same}),

@@ -81,7 +81,7 @@ class Child:
 
 async def main(descriptor: int) -> int:
     """Serve until drained, and return the exit code."""
-    runtime.share_heap()
+    runtime.level_heap()
     pipe = await Pipe.open(socket.socket(fileno=descriptor))
     frame = await pipe.receive()
     if frame is None:

@@ -98,7 +98,7 @@ class Process:
             ListenError: an address is taken.
             TlsError: a certificate file cannot be used.
         """
-        runtime.share_heap()
+        runtime.level_heap()
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._stop, number)
         plan = await self._file.load()
