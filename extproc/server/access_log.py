@@ -86,5 +86,7 @@ class _LogStream(Stream):
 
     def finish(self, message: bytes | None = b"", code: object = OK) -> None:
         """End the stream with an empty answer."""
-        super().finish(message, code)
-        self._ended(self)
+        try:
+            super().finish(message, code)
+        finally:
+            self._ended(self)

@@ -143,8 +143,10 @@ class ProcessStream(Stream):
 
     def finish(self, message: bytes | None = None, code: object = OK) -> None:
         """End the stream, whoever wants it, and record its request."""
-        super().finish(message, code)
-        self._service.end(self)
+        try:
+            super().finish(message, code)
+        finally:
+            self._service.end(self)
 
 
 def _trace(metadata: Metadata) -> tuple[str | None, bool]:
