@@ -46,6 +46,9 @@ class Echo(Stream):
                 int("what a client sent")
             case b"last":
                 self.finish(b"bye")
+            case b"twice":
+                self.finish(b"once")
+                self.finish(b"twice")
             case b"quiet":
                 self.read()
             case b"metadata":
@@ -148,6 +151,20 @@ def test_a_server_that_cannot_go_on_takes_its_process_along() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603  our own
     assert os.EX_SOFTWARE == done.returncode, done.stderr
     assert "gRPC server" in done.stdout
+
+
+def test_a_call_ends_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """What gRPC does not take is an error, not a call that waits for ever."""
+
+    async def check() -> None:
+        async with serving() as (_, channel):
+            call = talk(channel)
+            assert b"once" == await ask(call, b"twice")
+            assert grpc.StatusCode.OK == await call.code()
+            assert b"on" == await ask(talk(channel), b"on")
+
+    asyncio.run(check())
+    assert "RuntimeError" in capsys.readouterr().out
 
 
 def test_an_unknown_method_is_said_to_be_one() -> None:
