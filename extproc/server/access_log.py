@@ -10,7 +10,7 @@ from extproc.engine import access_log
 from extproc.engine.outcome import StreamError
 from extproc.engine.wire import UnreadableError
 from extproc.policy.plan import Policy
-from extproc.server.grpc_server import OK, Metadata, Stream
+from extproc.server.grpc_server import Metadata, Stream
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
 
@@ -34,14 +34,18 @@ class AccessLog:
 
     def stream(self, _metadata: Metadata) -> Stream:
         """The handler of `METHOD`. Envoy is told the end only by us."""
-        stream = _LogStream(self.record, self._open.discard)
+        stream = _LogStream(self)
         self._open.add(stream)
         return stream
 
     def end(self) -> None:
         """End every stream with OK: Envoy opens another one, elsewhere."""
         for stream in tuple(self._open):
-            stream.finish()
+            stream.closed()
+
+    def forget(self, stream: "_LogStream") -> None:
+        """Take note that a stream is over."""
+        self._open.discard(stream)
 
     def record(self, message: bytes) -> None:
         """Record what one message tells of."""
@@ -72,21 +76,21 @@ class AccessLog:
 class _LogStream(Stream):
     """A stream that is only listened to."""
 
-    __slots__ = ("_ended", "_record")
+    __slots__ = ("_log",)
 
-    def __init__(self, record: "Callable[[bytes], None]", ended: "Callable[[_LogStream], None]") -> None:
+    def __init__(self, log: AccessLog) -> None:
         super().__init__()
-        self._record = record
-        self._ended = ended
+        self._log = log
 
     def received(self, message: bytes) -> None:
         """Record what it tells of."""
-        self._record(message)
+        self._log.record(message)
         self.read()
 
-    def finish(self, message: bytes | None = b"", code: object = OK) -> None:
+    def closed(self) -> None:
         """End the stream with an empty answer."""
-        try:
-            super().finish(message, code)
-        finally:
-            self._ended(self)
+        self.finish(b"")
+
+    def ended(self) -> None:
+        """Tell the log."""
+        self._log.forget(self)

@@ -58,6 +58,9 @@ class Stream:
         """The client will send nothing more: it has half-closed the call, or reset it, or is gone."""
         self.finish()
 
+    def ended(self) -> None:
+        """The call is over, whoever ended it: `finish` says so."""
+
     def reply(self, message: bytes) -> None:
         """Send a message, and wait for the client's next one."""
         operations = [_receive_message(_NO_FLAGS), _send_message(message, _NO_FLAGS)]
@@ -81,7 +84,10 @@ class Stream:
         operations = [_send_status(None, code, b"", _NO_FLAGS), _receive_close(_NO_FLAGS)]
         if message is not None:
             operations.append(_send_message(message, _NO_FLAGS))
-        self._start(operations, _ignore)
+        try:
+            self._start(operations, _ignore)
+        finally:
+            self.ended()
 
     def serve(self, call: object) -> None:
         """Begin with the client's first message."""

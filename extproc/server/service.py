@@ -12,7 +12,7 @@ from time import perf_counter, time, time_ns
 from extproc.engine.exchange import Engine, Exchange
 from extproc.engine.outcome import Outcome, StreamError
 from extproc.server import timings
-from extproc.server.grpc_server import OK, Ended, Metadata, Stream
+from extproc.server.grpc_server import Ended, Metadata, Stream
 from extproc.server.logs import RateLimitedLog
 from extproc.telemetry.recorder import Recorder
 
@@ -141,12 +141,9 @@ class ProcessStream(Stream):
         else:
             self.reply(reply)
 
-    def finish(self, message: bytes | None = None, code: object = OK) -> None:
-        """End the stream, whoever wants it, and record its request."""
-        try:
-            super().finish(message, code)
-        finally:
-            self._service.end(self)
+    def ended(self) -> None:
+        """Record the request."""
+        self._service.end(self)
 
 
 def _trace(metadata: Metadata) -> tuple[str | None, bool]:

@@ -15,7 +15,7 @@ import pytest
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs lack it
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from extproc.server.grpc_server import OK, GrpcServer, Metadata, Stream
+from extproc.server.grpc_server import GrpcServer, Metadata, Stream
 from extproc.server.health import Health
 from streams import Call, Channel
 
@@ -34,9 +34,8 @@ class Echo(Stream):
         self.metadata = metadata
         RUNNING.add(self)
 
-    def finish(self, message: bytes | None = None, code: object = OK) -> None:
-        """End the call."""
-        super().finish(message, code)
+    def ended(self) -> None:
+        """Let go of it."""
         RUNNING.discard(self)
 
     def received(self, message: bytes) -> None:
