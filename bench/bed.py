@@ -11,6 +11,7 @@ from bench import gateway, tools
 from bench.cases import ECHOES, Case, Plain, Server, policy_text
 from bench.load import Load, send
 from bench.processes import BenchError, Program, answers, envoy, free_ports, get, listens, started
+from bench.results import Sample
 
 _CHECKS = 60  # requests; at a ratio of 0.1 two of a thousand such sets hold no kept trace
 _BROKEN = (
@@ -42,7 +43,7 @@ class Bed:
     server: Program | None
     folder: Path
 
-    def measure(self, load: Load, seconds: float, first: int = 0) -> dict[str, object]:
+    def measure(self, load: Load, seconds: float, first: int = 0) -> Sample:
         """Send load, and return what it cost; `failures` counts what Envoy let through unserved, too."""
         broken = self._broken()
         envoy_before, server_before = self.gateway.cpu_seconds(), self._server_cpu()

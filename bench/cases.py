@@ -39,7 +39,7 @@ class Case:
         timings: As in `extproc envoy --timings`.
         mode: As in a policy's `spans.mode`.
         unix: Envoy and the server talk by a Unix socket, not by TCP.
-        floor: The case that shows what its transport alone costs.
+        floor: The bare grpc.aio server that is wired alike.
         tags: How many tags, or None for the two of every comparison.
         export_seconds: How often metrics are exported.
     """

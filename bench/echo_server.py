@@ -1,4 +1,4 @@
-"""The floor of the transport: a grpc.aio server on uvloop that answers 'continue' to everything, without looking."""
+"""What is compared with: a bare grpc.aio server on uvloop that answers 'continue' to everything, without looking."""
 
 import sys
 

@@ -59,12 +59,10 @@ def write(case: str, file: Path) -> float:
         options = f"--gil --format raw --rate {_RATE} --duration {_SECONDS} --pid {bed.server.pid}".split()
         spy: list[str | Path] = [Path(sys.executable).parent / "py-spy", "record", *options, "--output", stacks]
         with started(spy, Path(folder, "spy.log")) as sampling:
-            before = bed.server.cpu_seconds()
             cost = bed.measure(load, _SECONDS)
-            cpu_seconds = bed.server.cpu_seconds() - before
             sampling.end()
-        root = tree(stacks.read_text().splitlines(), round(cpu_seconds * _RATE))
-    microseconds = float(str(cost["server_us"]))
+        microseconds: float = cost["server_us"]
+        root = tree(stacks.read_text().splitlines(), round(microseconds / 1e6 * cost["requests"] * _RATE))
     draw(root, f"{case} at full load: {microseconds:.0f} µs of CPU per request", file)
     return microseconds
 
@@ -107,7 +105,7 @@ def draw(root: Frame, title: str, file: Path) -> None:
         axes = canvas.subplots()
         axes.set(xlim=(0, 1), ylim=(0, height), title=title)
         axes.axis("off")
-        for frame, start, level in _placed(root, 0.0, 0):
+        for frame, start, level in _placed(root, 0.0, 0, 1 / root.samples):
             width = frame.samples / root.samples
             box = Rectangle(
                 (start, level),
@@ -131,8 +129,7 @@ def draw(root: Frame, title: str, file: Path) -> None:
         canvas.savefig(file, metadata={"Date": None})
 
 
-def _placed(frame: Frame, start: float, level: int, unit: float = 0.0) -> Iterator[tuple[Frame, float, int]]:
-    unit = unit or 1 / frame.samples
+def _placed(frame: Frame, start: float, level: int, unit: float) -> Iterator[tuple[Frame, float, int]]:
     yield frame, start, level
     for call in sorted(frame.calls.values(), key=lambda call: -call.samples):
         if call.samples * unit >= _NARROWEST:

